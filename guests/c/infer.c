@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Raw tensors in, raw tensors out: any model, with inputs from files of bare values.
+//
+// What the model accepts is for the host to say: nothing is checked here that it checks too.
+
+#include "model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *program = "infer";
+
+enum { MAX_TENSORS = 16, MAX_DIMS = 8, SHOWN = 8 };
+
+static const char *const type_words[] = {"f16", "f32", "f64", "u8", "i32", "i64", NULL};
+static const uint8_t type_sizes[] = {2, 4, 8, 1, 4, 8};
+
+struct input {
+    uint32_t index;
+    uint32_t dims[MAX_DIMS];
+    struct nn_tensor tensor;
+};
+
+struct wanted {
+    uint32_t index;
+    int type;
+};
+
+static const char help[] =
+    "usage: infer (--model FILE [--encoding E] [--target T] | --name NAME)\n"
+    "             --input INDEX:TYPE:DIMS:FILE ...  [--output INDEX[:TYPE]] ...\n"
+    "             [--top K] [--save FILE] [--repeat N]\n"
+    "  TYPE      f16 f32 f64 u8 i32 i64\n"
+    "  DIMS      such as 1x3x224x224, or scalar\n"
+    "  --model   again for a model's further files\n"
+    "  --output  default 0:f32\n"
+    "  --top     the K largest values instead of the first ones\n"
+    "  --save    all outputs' bytes, one after the other\n"
+    "  --repeat  set the inputs and compute N times\n";
+
+_Noreturn static void usage(const char *option, const char *problem) {
+    fprintf(stderr, "infer: %s %s (infer --help lists the options)\n", option, problem);
+    exit(2);
+}
+
+static uint32_t number(const char *option, const char *text, char **end) {
+    if (*text < '0' || *text > '9') usage(option, "needs a number");
+    return (uint32_t)strtoul(text, end, 10);
+}
+
+// Cuts `text` at its first colon and returns what follows.
+static char *cut(char *text) {
+    char *colon = strchr(text, ':');
+    if (!colon) usage("--input", "takes INDEX:TYPE:DIMS:FILE");
+    *colon = 0;
+    return colon + 1;
+}
+
+static void parse_input(char *text, struct input *input) {
+    char *type = cut(text), *dims = cut(type), *path = cut(dims), *end;
+    input->index = number("--input", text, &end);
+    int type_index = word_index(type, type_words);
+    if (type_index < 0) usage("--input", "has a type that is not known");
+    int count = parse_dims(dims, input->dims, MAX_DIMS);
+    if (count < 0) usage("--input", "has dimensions that are not like 1x3x224x224");
+    uint8_t *data;
+    size_t size;
+    if (!file_read(path, &data, &size)) exit(1);
+    input->tensor = (struct nn_tensor){input->dims, (uint32_t)count, (uint8_t)type_index, data,
+                                       (uint32_t)size};
+}
+
+static void parse_output(char *text, struct wanted *wanted) {
+    char *end;
+    wanted->index = number("--output", text, &end);
+    wanted->type = *end == ':' ? word_index(end + 1, type_words) : NN_F32;
+    if ((*end && *end != ':') || wanted->type < 0) usage("--output", "takes INDEX[:TYPE]");
+}
+
+static double half_value(uint16_t half) {
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    double value = exponent == 31 ? (fraction ? NAN : INFINITY)
+                   : exponent     ? ldexp(1024 + fraction, exponent - 25)
+                                  : ldexp(fraction, -24);
+    return half >> 15 ? -value : value;
+}
+
+static double value_at(const uint8_t *data, int type, size_t index) {
+    union {
+        uint16_t f16;
+        float f32;
+        double f64;
+        uint8_t u8;
+        int32_t i32;
+        int64_t i64;
+    } v;
+    memcpy(&v, data + index * type_sizes[type], type_sizes[type]);
+    switch (type) {
+        case NN_F16: return half_value(v.f16);
+        case NN_F32: return (double)v.f32;
+        case NN_F64: return v.f64;
+        case NN_U8: return v.u8;
+        case NN_I32: return v.i32;
+        default: return (double)v.i64;
+    }
+}
+
+// The largest values, found one by one: K is small.
+static void print_top(const struct output *output, int type, size_t count, uint32_t top) {
+    double last = INFINITY;
+    size_t last_at = 0;
+    for (uint32_t k = 0; k < top; k++) {
+        size_t best_at = count;
+        double best = 0;
+        for (size_t i = 0; i < count; i++) {
+            double value = value_at(output->data, type, i);
+            bool printed = k > 0 && (value > last || (value == last && i <= last_at));
+            if (printed || isnan(value)) continue;
+            if (best_at == count || value > best) best = value, best_at = i;
+        }
+        if (best_at == count) return;
+        printf("%u %.3f\n", (unsigned)best_at, best);
+        last = best;
+        last_at = best_at;
+    }
+}
+
+static void print_output(const struct wanted *wanted, const struct output *output, uint32_t top) {
+    size_t count = output->size / type_sizes[wanted->type];
+    printf("output %u: %u bytes\n", (unsigned)wanted->index, (unsigned)output->size);
+    if (top) {
+        print_top(output, wanted->type, count, top);
+        return;
+    }
+    for (size_t i = 0; i < count && i < SHOWN; i++)
+        printf(i ? " %.7g" : "%.7g", value_at(output->data, wanted->type, i));
+    printf(count > SHOWN ? " ...\n" : "\n");
+}
+
+static bool compute(uint32_t context, const struct input *inputs, int count) {
+    for (int i = 0; i < count; i++) {
+        uint32_t code = nn_set_input(context, inputs[i].index, &inputs[i].tensor);
+        if (code) return call_failed("set_input", code);
+    }
+    uint32_t code = nn_compute(context);
+    return code ? call_failed("compute", code) : true;
+}
+
+int main(int argc, char **argv) {
+    struct model_choice model = {.encoding = NN_AUTODETECT, .target = NN_CPU};
+    static struct input inputs[MAX_TENSORS];  // static: their tensors point into them
+    struct wanted outputs[MAX_TENSORS] = {{0, NN_F32}};
+    int input_count = 0, output_count = 0;
+    uint32_t top = 0, repeat = 1;
+    const char *save = NULL;
+
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i];
+        char *value = argv[i + 1], *end;
+        if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (!value) usage(name, "needs a value, or is not an option");
+        i++;
+        if (!strcmp(name, "--model") && model.file_count < MODEL_MAX_FILES) {
+            model.files[model.file_count++] = value;
+        } else if (!strcmp(name, "--name")) {
+            model.name = value;
+        } else if (!strcmp(name, "--encoding")) {
+            int encoding = word_index(value, encoding_words);
+            if (encoding < 0) usage(name, "is not known");
+            model.encoding = (uint32_t)encoding;
+        } else if (!strcmp(name, "--target")) {
+            int target = word_index(value, target_words);
+            if (target < 0) usage(name, "is not known");
+            model.target = (uint32_t)target;
+        } else if (!strcmp(name, "--input") && input_count < MAX_TENSORS) {
+            parse_input(value, &inputs[input_count++]);
+        } else if (!strcmp(name, "--output") && output_count < MAX_TENSORS) {
+            parse_output(value, &outputs[output_count++]);
+        } else if (!strcmp(name, "--top")) {
+            top = number(name, value, &end);
+        } else if (!strcmp(name, "--save")) {
+            save = value;
+        } else if (!strcmp(name, "--repeat")) {
+            repeat = number(name, value, &end);
+        } else {
+            usage(name, "is not an option, or is given too often");
+        }
+    }
+    if (!model.name == !model.file_count) usage("one of --model and --name", "is needed");
+    if (!output_count) output_count = 1;
+
+    uint32_t context;
+    if (!model_open(&model, &context)) return 1;
+    for (uint32_t n = 0; n < repeat; n++)
+        if (!compute(context, inputs, input_count)) return 1;
+
+    FILE *file = save ? fopen(save, "wb") : NULL;
+    bool saved = !save || file;
+    struct output output = {0};
+    for (int i = 0; i < output_count; i++) {
+        if (!output_read(context, outputs[i].index, &output)) return 1;
+        print_output(&outputs[i], &output, top);
+        if (file && fwrite(output.data, 1, output.size, file) != output.size) saved = false;
+    }
+    if (file && fclose(file)) saved = false;
+    if (!saved) fprintf(stderr, "infer: %s cannot be written\n", save);
+    return saved ? 0 : 1;
+}

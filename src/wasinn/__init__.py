@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""wasinn runs WebAssembly guests that do machine-learning inference through WASI-NN."""
+
+from wasinn.errors import BackendError, ConfigError, Error, GuestError, WasiNNError
+from wasinn.graphs.permissions import Permissions
+from wasinn.graphs.source import GraphSource
+from wasinn.host import Stats
+from wasinn.runtime.embedding import Host
+from wasinn.runtime.guest import Guest
+from wasinn.runtime.instance import Instance
+from wasinn.runtime.limits import Limits
+from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
+from wasinn.runtime.wasi import Directory
+from wasinn.spec import Encoding, ErrorCode, Target, TensorType
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "ConfigError",
+    "Directory",
+    "Encoding",
+    "Error",
+    "ErrorCode",
+    "GraphSource",
+    "Guest",
+    "GuestError",
+    "GuestExit",
+    "GuestTrap",
+    "Host",
+    "Instance",
+    "Limits",
+    "Permissions",
+    "RunResult",
+    "Stats",
+    "Target",
+    "TensorType",
+    "Trap",
+    "WasiNNError",
+]

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of wasmtime's C API that the public Python objects are too slow for, typed.
+
+Everything here takes and returns plain addresses (int). Two loads of the same library: through
+`_keep` the interpreter's lock stays held, for calls that take nanoseconds; through `_free` it is
+given up while wasm runs. The sizes and offsets relied on are asserted at import, so that another
+wasmtime is a clear error and not a crash.
+
+`Linker.define_func` of wasmtime-py costs 7-10 us a call, an unchecked callback 0.15-0.6.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+_PTR = ctypes.c_void_p
+_SIZE = ctypes.c_size_t
+_library = ffi.dll._name
+_keep_library = ctypes.PyDLL(_library)
+_free_library = ctypes.CDLL(_library)
+
+# wasmtime_val_raw_t is a 16-byte union; an extern is a kind and a 16-byte-aligned payload.
+RAW_VALUE_SIZE = 16
+EXTERN_SIZE = ctypes.sizeof(ffi.wasmtime_extern_t)
+EXTERN_PAYLOAD = ffi.wasmtime_extern_t.of.offset
+MEMORY_SIZE = ctypes.sizeof(ffi.wasmtime_memory_t)
+GLOBAL_SIZE = ctypes.sizeof(ffi.wasmtime_global_t)
+FUNC_SIZE = ctypes.sizeof(ffi.wasmtime_func_t)
+INSTANCE_SIZE = ctypes.sizeof(ffi.wasmtime_instance_t)
+assert ctypes.sizeof(ffi.wasmtime_val_raw_t) == RAW_VALUE_SIZE, "wasmtime_val_raw_t has another size"
+assert (FUNC_SIZE, INSTANCE_SIZE, MEMORY_SIZE) == (16, 16, 24), "wasmtime's handles have other sizes"
+assert EXTERN_SIZE - EXTERN_PAYLOAD >= MEMORY_SIZE, "wasmtime_extern_t has another size"
+
+EXTERN_MEMORY = 3  # WASMTIME_EXTERN_MEMORY of extern.h; 4 is a shared memory
+
+#: `wasm_trap_t* callback(void* env, wasmtime_caller_t*, wasmtime_val_raw_t* args, size_t n)`
+CALLBACK = ctypes.CFUNCTYPE(_PTR, _PTR, _PTR, _PTR, _SIZE)
+#: `wasmtime_error_t* callback(wasmtime_context_t*, void* data, uint64_t* delta, uint8_t* kind)`
+EPOCH_CALLBACK = ctypes.CFUNCTYPE(_PTR, _PTR, _PTR, _PTR, _PTR)
+#: `ptrdiff_t callback(void* data, const unsigned char*, size_t)`
+OUTPUT_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_ssize_t, _PTR, _PTR, _SIZE)
+
+#: The whole address space as one view: `struct` reads and writes through it ten times faster than
+#: through a ctypes object made for each call. Whoever uses it has checked the address.
+ADDRESS_SPACE = memoryview((ctypes.c_ubyte * (1 << 62)).from_address(0)).cast("B")
+
+
+def _kept(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    function = getattr(_keep_library, name)
+    function.restype, function.argtypes = result, arguments
+    return function  # type: ignore[no-any-return]
+
+
+def _freed(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    function = getattr(_free_library, name)
+    function.restype, function.argtypes = result, arguments
+    return function  # type: ignore[no-any-return]
+
+
+memory_data = _kept("wasmtime_memory_data", _PTR, _PTR, _PTR)
+memory_data_size = _kept("wasmtime_memory_data_size", _SIZE, _PTR, _PTR)
+memory_grow = _kept("wasmtime_memory_grow", _PTR, _PTR, _PTR, ctypes.c_uint64, _PTR)
+caller_context = _kept("wasmtime_caller_context", _PTR, _PTR)
+caller_export_get = _kept("wasmtime_caller_export_get", ctypes.c_bool, _PTR, ctypes.c_char_p, _SIZE, _PTR)
+
+store_new = _kept("wasmtime_store_new", _PTR, _PTR, _PTR, _PTR)
+store_context = _kept("wasmtime_store_context", _PTR, _PTR)
+store_delete = _kept("wasmtime_store_delete", None, _PTR)
+store_limiter = _kept("wasmtime_store_limiter", None, _PTR, *[ctypes.c_int64] * 5)
+store_epoch_callback = _kept("wasmtime_store_epoch_deadline_callback", None, _PTR, EPOCH_CALLBACK, _PTR, _PTR)
+set_epoch_deadline = _kept("wasmtime_context_set_epoch_deadline", None, _PTR, ctypes.c_uint64)
+set_fuel = _kept("wasmtime_context_set_fuel", _PTR, _PTR, ctypes.c_uint64)
+set_wasi = _kept("wasmtime_context_set_wasi", _PTR, _PTR, _PTR)
+increment_epoch = _kept("wasmtime_engine_increment_epoch", None, _PTR)
+externref_new = _kept("wasmtime_externref_new", ctypes.c_bool, _PTR, _PTR, _PTR, _PTR)
+
+linker_clone = _kept("wasmtime_linker_clone", _PTR, _PTR)
+linker_delete = _kept("wasmtime_linker_delete", None, _PTR)
+linker_define = _kept(
+    "wasmtime_linker_define", _PTR, _PTR, _PTR, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _PTR
+)
+linker_new = _kept("wasmtime_linker_new", _PTR, _PTR)
+linker_allow_shadowing = _kept("wasmtime_linker_allow_shadowing", None, _PTR, ctypes.c_bool)
+linker_instantiate = _freed("wasmtime_linker_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR, _PTR)
+instance_pre_instantiate = _freed("wasmtime_instance_pre_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR)
+instance_export_get = _kept(
+    "wasmtime_instance_export_get", ctypes.c_bool, _PTR, _PTR, ctypes.c_char_p, _SIZE, _PTR
+)
+call_unchecked = _freed("wasmtime_func_call_unchecked", _PTR, _PTR, _PTR, _PTR, _SIZE, _PTR)
+
+_global_get = _kept("wasmtime_global_get", None, _PTR, _PTR, _PTR)
+wasi_config_new = _kept("wasi_config_new", _PTR)
+wasi_set_stdout = _kept("wasi_config_set_stdout_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
+wasi_set_stderr = _kept("wasi_config_set_stderr_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
+trap_new = _kept("wasmtime_trap_new", _PTR, ctypes.c_char_p, _SIZE)
+error_new = _kept("wasmtime_error_new", _PTR, ctypes.c_char_p)
+_define_unchecked = _kept(
+    "wasmtime_linker_define_func_unchecked",
+    _PTR,
+    _PTR,
+    ctypes.c_char_p,
+    _SIZE,
+    ctypes.c_char_p,
+    _SIZE,
+    _PTR,
+    CALLBACK,
+    _PTR,
+    _PTR,
+)
+
+_I32 = wasmtime.ValType.i32()
+#: The linker keeps a callback's address; freeing the Python object behind it would crash.
+_function_types: dict[int, wasmtime.FuncType] = {}
+
+
+def address_of(managed: Any) -> int:
+    """The address behind an object of wasmtime-py (`Engine`, `Linker`, `Module`, ...)."""
+    return ctypes.cast(managed.ptr(), _PTR).value or 0
+
+
+def define_function(linker: int, module: str, name: str, arity: int, callback: Any, results: int = 1) -> None:
+    """Defines an import that takes `arity` i32 and returns `results` i32 (0 or 1).
+
+    `callback` is a CALLBACK that the caller keeps alive as long as the linker and every instance
+    made by it. Raises wasmtime.WasmtimeError for a name that is taken.
+    """
+    key = arity * 2 + results
+    kind = _function_types.get(key)
+    if kind is None:
+        kind = _function_types[key] = wasmtime.FuncType([_I32] * arity, [_I32] * results)
+    raise_error(
+        _define_unchecked(
+            linker,
+            module.encode(),
+            len(module.encode()),
+            name.encode(),
+            len(name.encode()),
+            address_of(kind),
+            callback,
+            None,
+            None,
+        )
+    )
+
+
+def make_error(pointer: int) -> wasmtime.WasmtimeError:
+    """The exception for a `wasmtime_error_t*`, which it owns; ExitTrap for an exit."""
+    error = wasmtime.WasmtimeError._from_ptr(ctypes.cast(pointer, ctypes.POINTER(ffi.wasmtime_error_t)))
+    return error
+
+
+def make_trap(pointer: int) -> wasmtime.Trap:
+    """The exception for a `wasm_trap_t*`, which it owns."""
+    return wasmtime.Trap._from_ptr(ctypes.cast(pointer, ctypes.POINTER(ffi.wasm_trap_t)))
+
+
+def raise_error(pointer: int | None) -> None:
+    """Raises what a `wasmtime_error_t*` says, unless it is null."""
+    if pointer:
+        raise make_error(pointer)
+
+
+def read_global_i32(context: int, handle: Any) -> int:
+    """The value of an i32 global, by its wasmtime_global_t."""
+    value = ctypes.create_string_buffer(ctypes.sizeof(ffi.wasmtime_val_t))
+    _global_get(context, ctypes.addressof(handle), ctypes.addressof(value))
+    return int(struct.unpack_from("<i", value, ffi.wasmtime_val_t.of.offset)[0])
+
+
+def make_extern(kind: int, payload: Any) -> Any:
+    """A wasmtime_extern_t, as a ctypes buffer, from its kind and its payload."""
+    extern = ctypes.create_string_buffer(EXTERN_SIZE)
+    extern[0] = kind
+    ctypes.memmove(ctypes.addressof(extern) + EXTERN_PAYLOAD, payload, ctypes.sizeof(payload))
+    return extern
+
+
+class Slots:
+    """Memory for the handles that the C API fills in: one call's extern and trap pointer."""
+
+    __slots__ = ("_buffer", "extern", "trap")
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(EXTERN_SIZE + 16)
+        self.extern = ctypes.addressof(self._buffer)
+        self.trap = self.extern + EXTERN_SIZE
+
+    def extern_kind(self) -> int:
+        return self._buffer.raw[0]
+
+    def payload(self, size: int) -> Any:
+        """A copy of the extern's payload, as a ctypes buffer."""
+        start = EXTERN_PAYLOAD
+        return ctypes.create_string_buffer(self._buffer.raw[start : start + size], size)
+
+    def copy(self) -> Any:
+        """A copy of the whole extern, as a ctypes buffer."""
+        return ctypes.create_string_buffer(self._buffer.raw[:EXTERN_SIZE], EXTERN_SIZE)
+
+    def take_trap(self) -> int:
+        (pointer,) = struct.unpack_from("<Q", self._buffer, EXTERN_SIZE)
+        struct.pack_into("<Q", self._buffer, EXTERN_SIZE, 0)
+        return int(pointer)

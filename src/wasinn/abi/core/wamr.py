@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WAMR's legacy dialect: module `wasi_nn`.
+
+Source: `wasi_nn.h` and `wasi_nn_types.h` of WAMR. Builders come as a pointer to {pointer, count}; a
+tensor is 12 bytes {pointer to {dims pointer, dims length}, type u8 and three bytes, data pointer}
+without a length; `get_output` takes and gives its size in elements of the output's type; ggml is 5
+and autodetect 6.
+"""
+
+from __future__ import annotations
+
+from wasinn.abi.core.memory import PAIR, TRIPLE, U32, GuestMemory
+from wasinn.abi.core.state import Function, InstanceState
+from wasinn.abi.core.wasmedge import load_by_name_with_config
+from wasinn.abi.core.witx import (
+    bad_encoding,
+    compute,
+    init_execution_context,
+    load_by_name,
+    read_builders,
+    read_target,
+)
+from wasinn.errors import WasiNNError, invalid_argument
+from wasinn.spec import WAMR_ENCODINGS, WITX_TYPES_BEFORE_2023, ErrorCode
+from wasinn.tensors import Tensor, element_count
+
+MODULE = "wasi_nn"
+
+
+def load(
+    state: InstanceState, memory: GuestMemory, builders: int, encoding: int, target: int, out: int
+) -> None:
+    memory.check_u32(out, "the place for the graph handle")
+    found = WAMR_ENCODINGS.get(encoding)
+    if found is None:
+        raise bad_encoding(encoding)
+    pointer, count = memory.unpack(PAIR, builders, "the builder array")
+    contents = read_builders(memory, pointer, count)
+    handle = state.host.load(contents, found, read_target(target))
+    memory.write_u32(out, handle)
+    if state.trace:
+        sizes = "+".join(str(len(each)) for each in contents)
+        state.detail = f"{found.label} {sizes} bytes, graph {handle}"
+
+
+def set_input(state: InstanceState, memory: GuestMemory, context: int, index: int, tensor: int) -> None:
+    dims_struct, type_word, data = memory.unpack(TRIPLE, tensor, "the tensor")
+    state.host.input_spec(context, index)
+    dims_pointer, rank = memory.unpack(PAIR, dims_struct, "the tensor's dims")
+    dims = memory.dims(dims_pointer, rank)
+    code = type_word & 0xFF
+    tensor_type = WITX_TYPES_BEFORE_2023.get(code)
+    if tensor_type is None:
+        known = ", ".join(f"{number} {each.label}" for number, each in WITX_TYPES_BEFORE_2023.items())
+        raise invalid_argument(f"{code} is no tensor type of WAMR's wasi_nn; known: {known}")
+    length = element_count(dims) * tensor_type.size
+    value = Tensor(dims, tensor_type, memory.view(data, length, "the tensor's data"))
+    state.host.set_input(context, index, value)
+    if state.trace:
+        state.detail = str(value)
+
+
+def get_output(
+    state: InstanceState, memory: GuestMemory, context: int, index: int, buffer: int, size: int
+) -> None:
+    memory.check_u32(size, "the place for the output's size")
+    (capacity,) = memory.unpack(U32, size, "the output's size")
+    tensor = state.host.output(context, index)
+    count = len(tensor.data) // tensor.type.size
+    if count > capacity:
+        memory.write_u32(size, count)
+        raise WasiNNError(
+            ErrorCode.TOO_LARGE,
+            f"output {index} is {tensor}, and the buffer has {capacity} elements; "
+            "the needed number was written back",
+        )
+    memory.view(buffer, capacity * tensor.type.size, "the output buffer")
+    memory.view(buffer, len(tensor.data), "the output buffer")[:] = tensor.data
+    memory.write_u32(size, count)
+    state.stats.bytes_out += len(tensor.data)
+    if state.trace:
+        state.detail = str(tensor)
+
+
+FUNCTIONS = (
+    Function(MODULE, "load", "builders encoding target out", load),
+    Function(MODULE, "load_by_name", "name length out", load_by_name),
+    Function(
+        MODULE,
+        "load_by_name_with_config",
+        "name length config config_length out",
+        load_by_name_with_config,
+    ),
+    Function(MODULE, "init_execution_context", "graph out", init_execution_context),
+    Function(MODULE, "set_input", "context index tensor", set_input),
+    Function(MODULE, "compute", "context", compute),
+    Function(MODULE, "get_output", "context index buffer size", get_output),
+)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The witx dialect: module `wasi_ephemeral_nn`, in both of its numberings.
+
+A tensor is 20 bytes {dims pointer, dims length, type u8 and three bytes of garbage, data pointer,
+data length}; a builder is {pointer, length}. Before October 2023 the type 2 was u8 and 3 was i32
+(now f64 and u8). The two are told apart by arithmetic: the dims times the size must be the data's
+length, and only one reading fits.
+"""
+
+from __future__ import annotations
+
+from wasinn.abi.core.memory import PAIR, TENSOR, GuestMemory
+from wasinn.abi.core.state import Function, InstanceState
+from wasinn.errors import WasiNNError, invalid_argument
+from wasinn.spec import (
+    WITX_TYPES,
+    WITX_TYPES_BEFORE_2023,
+    Encoding,
+    ErrorCode,
+    Target,
+    TensorType,
+)
+from wasinn.tensors import Tensor, TensorSpec, check_size, element_count, format_dims
+
+MODULE = "wasi_ephemeral_nn"
+
+#: More builders than any encoding has; a guest's count beyond it is a mistake.
+MAX_BUILDERS = 64
+
+
+def load(
+    state: InstanceState, memory: GuestMemory, builders: int, count: int, encoding: int, target: int, out: int
+) -> None:
+    memory.check_u32(out, "the place for the graph handle")
+    try:
+        found = Encoding(encoding)
+    except ValueError:
+        raise bad_encoding(encoding) from None
+    contents = read_builders(memory, builders, count)
+    handle = state.host.load(contents, found, read_target(target))
+    memory.write_u32(out, handle)
+    if state.trace:
+        sizes = "+".join(str(len(each)) for each in contents)
+        state.detail = f"{found.label} {sizes} bytes, graph {handle}"
+
+
+def load_by_name(state: InstanceState, memory: GuestMemory, name: int, length: int, out: int) -> None:
+    memory.check_u32(out, "the place for the graph handle")
+    text = memory.text(name, length, "the graph's name")
+    handle = state.host.load_by_name(text)
+    memory.write_u32(out, handle)
+    if state.trace:
+        state.detail = f"{text!r}, graph {handle}"
+
+
+def init_execution_context(state: InstanceState, memory: GuestMemory, graph: int, out: int) -> None:
+    memory.check_u32(out, "the place for the context handle")
+    handle = state.host.init_execution_context(graph)
+    memory.write_u32(out, handle)
+    if state.trace:
+        state.detail = f"context {handle}"
+
+
+def set_input(state: InstanceState, memory: GuestMemory, context: int, index: int, tensor: int) -> None:
+    dims_pointer, rank, type_word, data, length = memory.unpack(TENSOR, tensor, "the tensor")
+    _, spec = state.host.input_spec(context, index)
+    code = type_word & 0xFF
+    dims = memory.dims(dims_pointer, rank)
+    tensor_type = read_type(code, dims, length, spec)
+    value = Tensor(dims, tensor_type, memory.view(data, length, "the tensor's data"))
+    state.host.set_input(context, index, value)
+    if state.hot_path is not None:
+        state.hot_path.note_type(context, index, code)
+    if state.trace:
+        state.detail = str(value)
+
+
+def compute(state: InstanceState, memory: GuestMemory, context: int) -> None:
+    state.host.compute(context)
+    if state.hot_path is not None:
+        state.hot_path.consider(context)
+
+
+def get_output(
+    state: InstanceState, memory: GuestMemory, context: int, index: int, buffer: int, size: int, written: int
+) -> None:
+    memory.check_u32(written, "the place for the number of bytes written")
+    target = memory.view(buffer, size, "the output buffer")
+    tensor = state.host.output(context, index)
+    length = len(tensor.data)
+    if length > size:
+        memory.write_u32(written, length)
+        raise WasiNNError(
+            ErrorCode.TOO_LARGE,
+            f"output {index} is {tensor}, and the buffer has {size} bytes; the needed size was written back",
+        )
+    target[:length] = tensor.data
+    memory.write_u32(written, length)
+    state.stats.bytes_out += length
+    if state.trace:
+        state.detail = str(tensor)
+
+
+def read_builders(memory: GuestMemory, builders: int, count: int) -> list[bytes]:
+    """Copies the model's bytes out of guest memory. Zero builders may have a dangling pointer."""
+    if count == 0:
+        return []
+    if count > MAX_BUILDERS:
+        raise invalid_argument(f"{count} builders; no encoding has more than {MAX_BUILDERS}")
+    memory.view(builders, count * PAIR.size, "the list of builders")
+    contents = []
+    for number in range(count):
+        pointer, length = memory.unpack(PAIR, builders + number * PAIR.size, "a builder")
+        contents.append(bytes(memory.view(pointer, length, f"builder {number}")))
+    return contents
+
+
+def read_target(target: int) -> Target:
+    if target > Target.TPU:
+        raise invalid_argument(f"{target} is no execution target; 0 is cpu, 1 gpu, 2 tpu")
+    return Target(target)
+
+
+def bad_encoding(encoding: int) -> WasiNNError:
+    known = ", ".join(f"{each.value} {each.label}" for each in Encoding)
+    return WasiNNError(ErrorCode.INVALID_ENCODING, f"{encoding} is no graph encoding; known: {known}")
+
+
+def read_type(code: int, dims: tuple[int, ...], length: int, spec: TensorSpec) -> TensorType:
+    """The tensor type that `code` means, by whichever numbering makes `dims` fit `length` bytes."""
+    new, old = WITX_TYPES.get(code), WITX_TYPES_BEFORE_2023.get(code)
+    if new is None:
+        known = ", ".join(f"{number} {each.label}" for number, each in WITX_TYPES.items())
+        raise invalid_argument(f"{code} is no tensor type; known: {known}")
+    if old is None or old is new:
+        if not spec.any_size:
+            check_size(dims, new, length)
+        return new
+    if spec.any_size:
+        return old if old is spec.type.wire else new
+    count = element_count(dims)
+    fitting = [each for each in (new, old) if count * each.size == length]
+    if not fitting:
+        raise invalid_argument(
+            f"dims {format_dims(dims)} of type {code} are {count * new.size} bytes of {new.label}, or "
+            f"{count * old.size} of {old.label} as numbered before October 2023; the data has {length}"
+        )
+    if len(fitting) == 2 and old is spec.type.wire:
+        return old  # no elements: both fit, and the port says which was meant
+    return fitting[0]
+
+
+FUNCTIONS = (
+    Function(MODULE, "load", "builders count encoding target out", load),
+    Function(MODULE, "load_by_name", "name length out", load_by_name),
+    Function(MODULE, "init_execution_context", "graph out", init_execution_context),
+    Function(MODULE, "set_input", "context index tensor", set_input),
+    Function(MODULE, "compute", "context", compute),
+    Function(MODULE, "get_output", "context index buffer size written", get_output),
+)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a backend is: two small protocols, and a class that loads.
+
+A backend adapts one ML runtime. Everything above it knows only `Graph` and `Execution`:
+
+    graph = backend.load(model, Encoding.ONNX, Target.CPU, LoadOptions())
+    execution = graph.open()                  # one context
+    execution.set_input(0, tensor)            # copies the bytes once
+    execution.compute()
+    execution.output(0)                       # a view of the runtime's own buffer
+
+What changes a graph's behaviour is a graph around a graph with the same protocol. A new backend is
+one file in this folder and one entry point of the group `wasinn.backends`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+from wasinn.spec import Encoding, Target
+from wasinn.tensors import Tensor, TensorSpec
+
+
+class Graph(Protocol):
+    """A loaded model. Shared by instances: every method may be called from any thread."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    def open(self) -> Execution: ...
+
+
+class Execution(Protocol):
+    """One execution context. Used by one thread at a time, but for `interrupt`.
+
+    The host has already held every tensor against the graph's specs, and asks for outputs only
+    after a compute that succeeded.
+    """
+
+    def set_input(self, index: int, tensor: Tensor) -> None:
+        """Copies the tensor's bytes into a buffer that the runtime reads in place."""
+
+    def compute(self) -> None:
+        """Runs the graph. Raises WasiNNError (runtime_error) with the runtime's reason."""
+
+    def output(self, index: int) -> Tensor:
+        """The output as a view that is good until the next compute or close."""
+
+    def close(self) -> None:
+        """Frees the runtime's resources. May be called twice."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An execution whose compute another thread can end."""
+
+    def interrupt(self) -> None:
+        """Ends the running compute and every later one with an error."""
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """An execution that can read and write at fixed addresses: what the hot path needs."""
+
+    def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
+        """A call that computes from the buffers at `inputs` into those at `outputs`.
+
+        The inputs last given are copied there. The buffers have the dims last given to `set_input` and last computed, are aligned to 64
+        bytes and outlive the execution. None where the model's shapes are not all fixed.
+        """
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's content: `files` on the host, or the `builders` (bytes) that a guest passed.
+
+    Guests pass bytes only; whatever a model refers to outside itself is open to `files` alone.
+    """
+
+    files: tuple[Path, ...] = ()
+    builders: tuple[bytes, ...] = ()
+
+    def heads(self, size: int = 65536) -> list[bytes]:
+        """The first `size` bytes of each builder. Raises OSError for a file that cannot be read."""
+        if self.builders:
+            return [builder[:size] for builder in self.builders]
+        result = []
+        for path in self.files:
+            with path.open("rb") as file:
+                result.append(file.read(size))
+        return result
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Options that every backend understands. `threads`: of one compute; None is the runtime's choice."""
+
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What `wasinn backends` shows of a backend. `devices` maps each target that can be served to
+    the runtime's own name for what serves it."""
+
+    name: str
+    encodings: tuple[Encoding, ...]
+    installed: bool
+    version: str | None
+    devices: Mapping[Target, str]
+    install: str
+
+
+class Backend(abc.ABC):
+    """The adapter to one ML runtime. Importing its file must not import the runtime."""
+
+    name: ClassVar[str]
+    #: The encodings it loads, with its rank among the backends of that encoding (0 is the default).
+    encodings: ClassVar[Mapping[Encoding, int]]
+    #: The extra of wasinn that installs the runtime.
+    extra: ClassVar[str]
+
+    @abc.abstractmethod
+    def version(self) -> str | None:
+        """The runtime's version, or None if it is not installed."""
+
+    @abc.abstractmethod
+    def devices(self) -> Mapping[Target, str]:
+        """What can serve each target on this machine, in the runtime's words."""
+
+    @abc.abstractmethod
+    def load(self, model: Model, encoding: Encoding, target: Target, options: LoadOptions) -> Graph:
+        """Loads a model.
+
+        Raises WasiNNError: invalid_encoding if the content is not of `encoding`,
+        unsupported_operation for a target or a port that the runtime cannot serve, runtime_error
+        with the runtime's words for everything else.
+        """
+
+    @property
+    def install_hint(self) -> str:
+        return f'pip install "wasinn[{self.extra}]"'
+
+    def info(self) -> BackendInfo:
+        version = self.version()
+        return BackendInfo(
+            name=self.name,
+            encodings=tuple(self.encodings),
+            installed=version is not None,
+            version=version,
+            devices=self.devices() if version is not None else {},
+            install=self.install_hint,
+        )

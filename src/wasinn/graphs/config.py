@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wasinn.toml`: graphs, backends, permissions and limits in one file.
+
+    [graphs.digits]
+    encoding = "onnx"              # or left out: detected
+    files = ["digits.onnx"]        # relative to this file
+    target = "cpu"                 # cpu, gpu, tpu or auto
+    preload = true                 # load when the host starts, not on first use
+
+    [backends]
+    onnx = "onnxruntime"
+
+    [permissions]
+    load = false
+    names = ["digits"]
+
+    [limits]
+    deadline = 10.0
+    max_memory = "256M"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wasinn.errors import ConfigError
+from wasinn.graphs.permissions import Permissions
+from wasinn.graphs.source import OPTION_NAMES, GraphSource
+from wasinn.spec import Encoding
+
+_TABLES = ("graphs", "backends", "permissions", "limits")
+_GRAPH_KEYS = ("encoding", "files", "preload", *OPTION_NAMES)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `wasinn.toml` says. `limits` is read by the runtime; `preload` names graphs."""
+
+    graphs: Mapping[str, GraphSource] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
+    backends: Mapping[Encoding, str] = field(default_factory=dict)
+    permissions: Permissions = Permissions()
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_config(path: Path) -> Config:
+    """Reads a configuration file. Raises ConfigError that names the file, and the line or the key."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    try:
+        return _config(document, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _config(document: Mapping[str, Any], folder: Path) -> Config:
+    for key, value in document.items():
+        if key not in _TABLES:
+            raise ConfigError(f"unknown table [{key}]; known: {', '.join(_TABLES)}")
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key} must be a table, [{key}]")
+    graphs: dict[str, GraphSource] = {}
+    preload = []
+    for name, table in document.get("graphs", {}).items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"graphs.{name} must be a table, [graphs.{name}]")
+        try:
+            graphs[name] = _graph(table, folder)
+        except ConfigError as error:
+            raise ConfigError(f"[graphs.{name}]: {error}") from None
+        if table.get("preload", False):
+            preload.append(name)
+    return Config(
+        graphs=graphs,
+        preload=tuple(preload),
+        backends=parse_backends(document.get("backends", {})),
+        permissions=Permissions.from_mapping(document.get("permissions", {})),
+        limits=document.get("limits", {}),
+    )
+
+
+def _graph(table: Mapping[str, Any], folder: Path) -> GraphSource:
+    for key in table:
+        if key not in _GRAPH_KEYS:
+            raise ConfigError(f"unknown key {key!r}; known: {', '.join(_GRAPH_KEYS)}")
+    files = table.get("files")
+    if isinstance(files, str):
+        files = [files]
+    if not isinstance(files, list) or not files or not all(isinstance(each, str) for each in files):
+        raise ConfigError('files must be a list of paths, as in files = ["model.onnx"]')
+    if not isinstance(table.get("preload", False), bool):
+        raise ConfigError(f"preload must be true or false, got {table['preload']!r}")
+    paths = [each if each.startswith("@") else str(folder / each) for each in files]
+    options = {key: value for key, value in table.items() if key in OPTION_NAMES}
+    return GraphSource.from_files(*paths, encoding=str(table.get("encoding", "autodetect")), **options)
+
+
+def parse_backends(table: Mapping[str, Any]) -> dict[Encoding, str]:
+    """ENCODING -> BACKEND by name. Raises ConfigError."""
+    result = {}
+    for key, value in table.items():
+        try:
+            encoding = Encoding.parse(key)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if encoding is Encoding.AUTODETECT or not isinstance(value, str):
+            raise ConfigError(f"a backend is chosen as ENCODING = NAME, not {key} = {value!r}")
+        result[encoding] = value
+    return result

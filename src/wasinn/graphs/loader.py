@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a graph source to a loaded graph: detect, choose the backend, load, wrap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from wasinn.backends import lookup
+from wasinn.backends.base import Graph
+from wasinn.errors import BackendError, WasiNNError
+from wasinn.graphs import detect
+from wasinn.graphs.reshaped import ReshapedGraph
+from wasinn.graphs.source import GraphSource
+from wasinn.spec import Encoding, ErrorCode
+
+
+@dataclass(frozen=True)
+class LoadedGraph:
+    """A graph, and what it was loaded by. `load_seconds` is the backend's time alone."""
+
+    graph: Graph
+    encoding: Encoding
+    backend: str
+    load_seconds: float
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads sources. `preferred` maps an encoding to the backend that serves it."""
+
+    preferred: Mapping[Encoding, str] = field(default_factory=dict)
+
+    def load(self, source: GraphSource) -> LoadedGraph:
+        """Loads `source`.
+
+        Raises WasiNNError: invalid_encoding for content that is not what it is labelled, or that no
+        backend serves; else as the backend says.
+        """
+        encoding = source.encoding
+        if encoding is Encoding.AUTODETECT:
+            encoding = detect.detect(source.model)
+        try:
+            if source.backend is not None:
+                backend = lookup.checked(lookup.by_name(source.backend), encoding)
+            else:
+                backend = lookup.for_encoding(encoding, self.preferred)
+        except BackendError as error:
+            raise WasiNNError(ErrorCode.INVALID_ENCODING, str(error)) from error
+        start = time.perf_counter()
+        try:
+            graph = backend.load(source.model, encoding, source.target, source.options)
+        except WasiNNError as error:
+            raise _with_label_hint(error, source, encoding) from error
+        if source.dims == "reshape":
+            graph = ReshapedGraph(graph)
+        return LoadedGraph(graph, encoding, backend.name, time.perf_counter() - start)
+
+
+def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding) -> WasiNNError:
+    """The error, with what the content looks like if that is not what it was labelled."""
+    try:
+        found = detect.candidates(source.model)
+    except OSError:
+        return error
+    if not found or any(each.encoding is encoding for each in found):
+        return error
+    looks = " or ".join(f"{each.encoding.label} ({each.reason})" for each in found)
+    return WasiNNError(
+        ErrorCode.INVALID_ENCODING, f"labelled {encoding.label}, but it looks like {looks}; {error.reason}"
+    )

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As much of the protobuf wire format as it takes to tell an ONNX model and to read its label.
+
+Field numbers are those of onnx.proto: ModelProto has ir_version 1, producer_name 2,
+producer_version 3, graph 7, opset_import 8, functions 25; OperatorSetIdProto has domain 1, version 2.
+Payloads are skipped, not read, so that the head of a file is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+#: The wire type of every field of ModelProto.
+_MODEL_FIELDS = {
+    1: _VARINT,
+    2: _BYTES,
+    3: _BYTES,
+    4: _BYTES,
+    5: _VARINT,
+    6: _BYTES,
+    7: _BYTES,
+    8: _BYTES,
+    14: _BYTES,
+    20: _BYTES,
+    25: _BYTES,
+    26: _BYTES,
+}
+_GRAPH = 7
+#: node, name, initializer, doc_string, input, output, value_info, quantization, metadata, sparse.
+_GRAPH_FIELDS = {1, 2, 5, 10, 11, 12, 13, 14, 15, 16}
+
+
+def fields(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+    """(field, wire type, start, end) of each field; `end` may lie beyond `data` for the last one.
+
+    For a varint the last two are its value, twice. Raises ValueError for what is not protobuf.
+    """
+    limit = len(data) if end is None else end
+    position = start
+    while position < min(limit, len(data)):
+        key, position = _varint(data, position)
+        field, wire = key >> 3, key & 7
+        if field == 0:
+            raise ValueError("field number 0")
+        if wire == _VARINT:
+            value, position = _varint(data, position)
+            yield field, wire, value, value
+            continue
+        if wire == _BYTES:
+            length, position = _varint(data, position)
+        elif wire in (_FIXED64, _FIXED32):
+            length = 8 if wire == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if end is not None and position + length > limit:
+            raise ValueError("a field that is longer than its message")
+        yield field, wire, position, position + length
+        position += length
+
+
+def _varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if position >= len(data) or shift > 63:
+            raise ValueError("a varint without an end")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+
+
+def looks_like_model(head: bytes) -> bool:
+    """Whether `head`, the first bytes of a file, reads as a ModelProto with a graph."""
+    try:
+        graph: tuple[int, int] | None = None
+        for field, wire, start, end in fields(head):
+            if _MODEL_FIELDS.get(field) != wire:
+                return False
+            if field == _GRAPH:
+                graph = (start, end)
+                if end > len(head):
+                    break
+        return graph is not None and _looks_like_graph(head, *graph)
+    except ValueError:
+        return False
+
+
+def _looks_like_graph(head: bytes, start: int, end: int) -> bool:
+    seen = set()
+    try:
+        for field, wire, _start, _end in fields(head[:end], start):
+            if field not in _GRAPH_FIELDS or wire != _BYTES:
+                return False
+            seen.add(field)
+    except ValueError:
+        # A field that is cut by the end of the head; what came before it must do.
+        if end <= len(head):
+            return False
+    return bool(seen & {1, 12})
+
+
+def label(path: Path) -> dict[str, Any]:
+    """The producer, its version, the IR version and the operator sets, as far as the file says."""
+    import mmap
+
+    result: dict[str, Any] = {}
+    opsets: dict[str, int] = {}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for field, _wire, start, end in fields(data):  # type: ignore[arg-type]
+            if field == 1:
+                result["ir_version"] = start
+            elif field in (2, 3):
+                text = bytes(data[start:end]).decode("utf-8", "replace")
+                if text:
+                    result["producer" if field == 2 else "producer_version"] = text
+            elif field == 8:
+                domain, version = "", 0
+                for inner, _inner_wire, first, last in fields(data, start, end):  # type: ignore[arg-type]
+                    if inner == 1:
+                        domain = bytes(data[first:last]).decode("utf-8", "replace")
+                    elif inner == 2:
+                        version = first
+                opsets[domain or "ai.onnx"] = version
+    if opsets:
+        result["opsets"] = opsets
+    return result

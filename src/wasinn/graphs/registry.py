@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's table from names to graphs, shared by every instance of every guest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+
+from wasinn.errors import ConfigError, WasiNNError
+from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.graphs.source import GraphSource
+from wasinn.spec import ErrorCode
+
+
+class Registry:
+    """Names and their graph sources. Each graph is loaded once, on its first use or ahead.
+
+    A load that fails is not remembered: the next use tries again. Safe from any thread; two threads
+    that want the same graph wait for one load, two that want different graphs do not wait for each
+    other.
+    """
+
+    def __init__(self, sources: Mapping[str, GraphSource] | None = None) -> None:
+        self._sources: dict[str, GraphSource] = {}
+        self._loaded: dict[str, LoadedGraph] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        for name, source in (sources or {}).items():
+            self.add(name, source)
+
+    def add(self, name: str, source: GraphSource) -> None:
+        """Adds a graph. Raises ConfigError if the name is empty or taken."""
+        if not name:
+            raise ConfigError("a graph needs a name")
+        if name in self._sources:
+            raise ConfigError(f"there are two graphs called {name!r}")
+        self._locks[name] = threading.Lock()
+        self._sources[name] = source
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def source(self, name: str) -> GraphSource:
+        """The source called `name`. Raises WasiNNError (not_found)."""
+        try:
+            return self._sources[name]
+        except KeyError:
+            raise WasiNNError(ErrorCode.NOT_FOUND, self._not_found(name)) from None
+
+    def get(self, name: str, loader: Loader) -> LoadedGraph:
+        """The graph called `name`, loaded. Raises WasiNNError: not_found, or as the loader does."""
+        loaded = self._loaded.get(name)
+        if loaded is not None:
+            return loaded
+        source = self.source(name)
+        with self._locks[name]:
+            loaded = self._loaded.get(name)
+            if loaded is None:
+                loaded = self._loaded[name] = loader.load(source)
+            return loaded
+
+    def _not_found(self, name: str) -> str:
+        shown = name if len(name) <= 80 else name[:77] + "..."
+        text = f"no graph is called {shown!r}"
+        if "/" in name or "\\" in name or name.endswith((".onnx", ".xml", ".tflite", ".pt", ".gguf")):
+            text += "; a guest names graphs of the registry, never files of the host"
+        known = ", ".join(sorted(self._sources)[:20])
+        return text + (f"; known: {known}" if known else "; the registry is empty (use --graph)")

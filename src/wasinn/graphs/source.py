@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graph sources: where a graph comes from, and how one is written on a command line.
+
+Three spellings are read:
+
+    NAME=ENCODING:PATH[,PATH][?key=value&...]     ours (`--graph`)
+    NAME:ENCODING:TARGET:PATH[:PATH]              WasmEdge's (`--nn-preload`)
+    ENCODING::DIRECTORY                           wasmtime's (`--nn-graph`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from wasinn import shipped
+from wasinn.backends.base import LoadOptions, Model
+from wasinn.errors import ConfigError
+from wasinn.spec import Encoding, Target
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """Where a graph comes from: its encoding, its files or bytes, and how to load it.
+
+    `backend` None is the default one of the encoding. `dims` is "strict", or "reshape" for guests
+    that label the right bytes with the wrong dims.
+    """
+
+    encoding: Encoding = Encoding.AUTODETECT
+    model: Model = field(default_factory=Model)
+    target: Target = Target.CPU
+    backend: str | None = None
+    dims: str = "strict"
+    options: LoadOptions = LoadOptions()
+
+    def __str__(self) -> str:
+        if self.model.files:
+            return f"{self.encoding.label}:{','.join(str(path) for path in self.model.files)}"
+        sizes = ", ".join(f"{len(builder)} bytes" for builder in self.model.builders)
+        return f"{self.encoding.label} ({sizes})"
+
+    @classmethod
+    def from_files(cls, *paths: str | Path, encoding: str = "autodetect", **options: Any) -> GraphSource:
+        """A source from files on the host; `options` as in `wasinn.toml`. Raises ConfigError."""
+        if not paths:
+            raise ConfigError("a graph needs at least one file")
+        source = cls(_encoding(encoding), Model(files=tuple(_file(str(path)) for path in paths)))
+        return with_options(source, options)
+
+    @classmethod
+    def from_bytes(cls, *builders: bytes, encoding: str = "autodetect", **options: Any) -> GraphSource:
+        """A source from a model's bytes; `options` as in `wasinn.toml`. Raises ConfigError."""
+        if not builders:
+            raise ConfigError("a graph needs at least one builder (its bytes)")
+        return with_options(cls(_encoding(encoding), Model(builders=tuple(builders))), options)
+
+    @classmethod
+    def parse(cls, text: str) -> GraphSource:
+        """`ENCODING:PATH[,PATH][?key=value&...]`. Raises ConfigError.
+
+        `@NAME` as a path is a model that wasinn ships. A character that would divide the text is
+        written as in a URL (`%2C` for a comma).
+        """
+        body, _, query = text.partition("?")
+        encoding, colon, paths = body.partition(":")
+        if not colon or not paths:
+            raise ConfigError(f"{text!r} is not ENCODING:PATH[,PATH][?key=value&...]")
+        options: dict[str, Any] = {}
+        for pair in filter(None, query.split("&")):
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise ConfigError(f"option {pair!r} of graph {text!r} is not key=value")
+            if key in options:
+                raise ConfigError(f"option {key!r} of graph {text!r} is given twice")
+            options[key] = unquote(value)
+        files = [unquote(path) for path in paths.split(",")]
+        return cls.from_files(*files, encoding=encoding, **options)
+
+
+def parse_named(text: str) -> tuple[str, GraphSource]:
+    """`NAME=ENCODING:PATH...` as a name and a source. Raises ConfigError."""
+    name, equals, rest = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"{text!r} is not NAME=ENCODING:PATH[,PATH][?key=value&...]")
+    return name, GraphSource.parse(rest)
+
+
+def parse_wasmedge(text: str) -> tuple[str, GraphSource]:
+    """WasmEdge's `NAME:ENCODING:TARGET:PATH[:PATH]`. Raises ConfigError."""
+    parts = text.split(":", 3)
+    if len(parts) != 4 or not all(parts):
+        raise ConfigError(f"{text!r} is not NAME:ENCODING:TARGET:PATH")
+    name, encoding, target, paths = parts
+    files = [path for path in paths.replace(",", ":").split(":") if path]
+    return name, GraphSource.from_files(*files, encoding=encoding, target=target)
+
+
+#: The file names that wasmtime expects in a graph's directory.
+_DIRECTORY_FILES = {
+    Encoding.OPENVINO: ("model.xml", "model.bin"),
+    Encoding.ONNX: ("model.onnx",),
+    Encoding.PYTORCH: ("model.pt",),
+    Encoding.TENSORFLOWLITE: ("model.tflite",),
+}
+
+
+def parse_wasmtime(text: str) -> tuple[str, GraphSource]:
+    """wasmtime's `ENCODING::DIRECTORY`: the directory's name is the graph's. Raises ConfigError."""
+    encoding, separator, directory = text.partition("::")
+    if not separator or not directory:
+        raise ConfigError(f"{text!r} is not ENCODING::DIRECTORY")
+    kind = _encoding(encoding)
+    names = _DIRECTORY_FILES.get(kind)
+    if names is None:
+        able = ", ".join(each.label for each in _DIRECTORY_FILES)
+        raise ConfigError(f"a graph directory holds one of: {able}; not {kind.label}")
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise ConfigError(f"there is no directory {directory!r}")
+    files = [folder / name for name in names]
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        raise ConfigError(f"directory {directory!r} has no {' and no '.join(missing)}")
+    return folder.resolve().name, GraphSource.from_files(*files, encoding=encoding)
+
+
+def with_options(source: GraphSource, options: Mapping[str, Any]) -> GraphSource:
+    """`source` with options by name, as in `wasinn.toml` or after `?`. Raises ConfigError."""
+    for key, value in options.items():
+        setter = _OPTIONS.get(key)
+        if setter is None:
+            raise ConfigError(f"unknown graph option {key!r}; known: {', '.join(_OPTIONS)}")
+        source = setter(source, value)
+    return source
+
+
+def _set_target(source: GraphSource, value: Any) -> GraphSource:
+    try:
+        return replace(source, target=Target.parse(str(value)))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _set_backend(source: GraphSource, value: Any) -> GraphSource:
+    return replace(source, backend=str(value))
+
+
+def _set_threads(source: GraphSource, value: Any) -> GraphSource:
+    try:
+        threads = int(str(value))
+    except ValueError:
+        threads = 0
+    if not 1 <= threads <= 1024:
+        raise ConfigError(f"threads must be a number from 1 to 1024, got {value!r}")
+    return replace(source, options=replace(source.options, threads=threads))
+
+
+def _set_dims(source: GraphSource, value: Any) -> GraphSource:
+    if value not in ("strict", "reshape"):
+        raise ConfigError(f'dims must be "strict" or "reshape", got {value!r}')
+    return replace(source, dims=str(value))
+
+
+_OPTIONS: dict[str, Callable[[GraphSource, Any], GraphSource]] = {
+    "target": _set_target,
+    "backend": _set_backend,
+    "threads": _set_threads,
+    "dims": _set_dims,
+}
+OPTION_NAMES = tuple(_OPTIONS)
+
+
+def _encoding(text: str) -> Encoding:
+    try:
+        return Encoding.parse(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _file(text: str) -> Path:
+    try:
+        path = shipped.resolve(text, "models")
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from None
+    if not path.exists():
+        raise ConfigError(f"there is no file {text!r}")
+    return path

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every dialect calls: the handles, lifetimes and permissions of one guest instance.
+
+Lifetimes, as the tests hold them (docs/lifetimes.md has the table):
+
+* Handles count up from 0, graphs and contexts apart, are never reused, and mean nothing elsewhere.
+* A handle exists only once what it stands for is complete.
+* A context keeps its graph alive. After `unload` its name is free, and a context of it can still be
+  read, but takes no input and computes no more.
+* A call that fails changes nothing: an input that was refused leaves the one before it.
+* Outputs belong to the last compute. A compute that fails, and an input that is set after it, take
+  them away: they are never stale.
+* A name that is loaded gives the same handle until it is unloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wasinn.backends.base import Execution, Interruptible, Model
+from wasinn.errors import WasiNNError, invalid_argument, runtime_error
+from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.graphs.permissions import Permissions
+from wasinn.graphs.registry import Registry
+from wasinn.graphs.source import GraphSource
+from wasinn.spec import Encoding, ErrorCode, Target
+from wasinn.tensors import Tensor, TensorSpec, fit
+
+logger = logging.getLogger("wasinn.host")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all instances of a host share."""
+
+    registry: Registry = field(default_factory=Registry)
+    loader: Loader = Loader()
+    permissions: Permissions = Permissions()
+
+
+@dataclass
+class Stats:
+    """What one instance has asked of the host. Times in seconds, sizes in bytes.
+
+    `calls` counts WASI-NN calls by name, those that failed included. `backends` counts loaded
+    graphs by the name of their backend.
+    """
+
+    calls: Counter[str] = field(default_factory=Counter)
+    failures: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    computes: int = 0
+    compute_seconds: float = 0.0
+    load_seconds: float = 0.0
+    backends: Counter[str] = field(default_factory=Counter)
+
+
+class GraphHandle:
+    """A graph as one instance sees it."""
+
+    def __init__(self, loaded: LoadedGraph, name: str | None) -> None:
+        self.graph = loaded.graph
+        self.backend = loaded.backend
+        self.encoding = loaded.encoding
+        self.name = name
+        self.live = True
+
+
+class Context:
+    """An execution context: the execution, which inputs it has, and whether its outputs are good."""
+
+    def __init__(self, graph: GraphHandle, execution: Execution) -> None:
+        self.graph = graph
+        self.execution = execution
+        self._given = [False] * len(graph.graph.inputs)
+        self._ready = False
+
+    def accept_input(self, index: int, tensor: Tensor) -> None:
+        self.execution.set_input(index, tensor)
+        self._given[index] = True
+        self._ready = False
+
+    def missing_inputs(self) -> list[int]:
+        return [index for index, given in enumerate(self._given) if not given]
+
+    @property
+    def ready(self) -> bool:
+        return self._ready
+
+    def set_ready(self, ready: bool) -> None:
+        self._ready = ready
+
+
+class GuestHost:
+    """Answers one guest instance's calls. Used by one thread at a time, but for `interrupt`.
+
+    Every method raises WasiNNError, which the dialects turn into an errno and a line in the log.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._graphs: dict[int, GraphHandle] = {}
+        self._contexts: dict[int, Context] = {}
+        self._by_name: dict[str, int] = {}
+        self._next_graph = 0
+        self._next_context = 0
+        self._interrupted: str | None = None
+        self.stats = Stats()
+
+    # -- graphs -----------------------------------------------------------------------------
+
+    def load(self, builders: Sequence[bytes], encoding: Encoding, target: Target) -> int:
+        """Loads a model from its bytes; the new graph's handle."""
+        if not builders:
+            raise invalid_argument("load was given no builders: there is no model to load")
+        if target is Target.AUTO:
+            raise invalid_argument("the target auto is the operator's; a guest names cpu, gpu or tpu")
+        self._check_graph_count()
+        source = GraphSource(encoding, Model(builders=tuple(builders)), target)
+        size = sum(len(builder) for builder in builders)
+        permissions = self._shared.permissions
+        permissions.check_bytes(encoding, size)
+        if encoding is Encoding.AUTODETECT:
+            from wasinn.graphs.detect import detect
+
+            found = detect(source.model)
+            permissions.check_bytes(found, size)
+            source = GraphSource(found, source.model, target)
+        loaded = self._shared.loader.load(source)
+        return self._add_graph(loaded, None)
+
+    def load_by_name(self, name: str, config: str | None = None) -> int:
+        """The handle of the registry's graph `name`; the same one until it is unloaded."""
+        if config is not None:
+            _check_config(name, config)
+        handle = self._by_name.get(name)
+        if handle is not None:
+            return handle
+        self._shared.permissions.check_name(name)
+        self._check_graph_count()
+        loaded = self._shared.registry.get(name, self._shared.loader)
+        handle = self._add_graph(loaded, name)
+        self._by_name[name] = handle
+        return handle
+
+    def unload(self, graph: int) -> None:
+        """Frees a graph's handle and its name."""
+        handle = self._graph(graph)
+        handle.live = False
+        del self._graphs[graph]
+        if handle.name is not None:
+            self._by_name.pop(handle.name, None)
+
+    def graph_metadata(self, graph: int) -> bytes:
+        """The model metadata of the Open Inference Protocol, as JSON."""
+        handle = self._graph(graph)
+        return json.dumps(metadata(handle.name or "", handle.backend, handle.graph)).encode()
+
+    def _add_graph(self, loaded: LoadedGraph, name: str | None) -> int:
+        number = self._next_graph
+        self._next_graph += 1
+        self._graphs[number] = GraphHandle(loaded, name)
+        self.stats.backends[loaded.backend] += 1
+        self.stats.load_seconds += loaded.load_seconds
+        return number
+
+    def _check_graph_count(self) -> None:
+        limit = self._shared.permissions.max_graphs
+        if len(self._graphs) >= limit:
+            raise WasiNNError(
+                ErrorCode.BUSY, f"this instance holds {limit} graphs, which is all it may; unload one"
+            )
+
+    def _graph(self, number: int) -> GraphHandle:
+        handle = self._graphs.get(number)
+        if handle is None:
+            raise invalid_argument(_no_handle("graph", number, self._next_graph, "load"))
+        return handle
+
+    # -- contexts ---------------------------------------------------------------------------
+
+    def init_execution_context(self, graph: int) -> int:
+        """A new context of a graph; its handle."""
+        handle = self._graph(graph)
+        limit = self._shared.permissions.max_contexts
+        if len(self._contexts) >= limit:
+            raise WasiNNError(
+                ErrorCode.BUSY, f"this instance holds {limit} contexts, which is all it may; finalize one"
+            )
+        execution = handle.graph.open()
+        number = self._next_context
+        self._next_context += 1
+        self._contexts[number] = Context(handle, execution)
+        return number
+
+    def finalize_execution_context(self, context: int) -> None:
+        """Frees a context."""
+        self.context(context).execution.close()
+        del self._contexts[context]
+
+    def context(self, number: int) -> Context:
+        """The context with handle `number`. Raises WasiNNError (invalid_argument)."""
+        context = self._contexts.get(number)
+        if context is None:
+            raise invalid_argument(
+                _no_handle("context", number, self._next_context, "init_execution_context")
+            )
+        return context
+
+    def replace_context(self, number: int, context: Context) -> None:
+        """Puts another keeper of the same state in the place of a context (the hot path's)."""
+        self._contexts[number] = context
+
+    def input_spec(self, context: int, key: int | str) -> tuple[int, TensorSpec]:
+        """An input's index and spec, by index or by name. Raises WasiNNError (invalid_argument)."""
+        specs = self.context(context).graph.graph.inputs
+        index = _port(specs, key, "input")
+        return index, specs[index]
+
+    def set_input(self, context: int, key: int | str, tensor: Tensor) -> None:
+        """Gives an input. A tensor that does not fit is refused, and changes nothing."""
+        found = self._live_context(context, "takes no more input")
+        index, spec = self.input_spec(context, key)
+        if not spec.any_size:
+            tensor = fit(spec, tensor)
+        elif tensor.type is not spec.type and tensor.type is not spec.type.wire:
+            raise invalid_argument(f"wanted {spec.type.label}, got {tensor}")
+        found.accept_input(index, tensor)
+        self.stats.bytes_in += len(tensor.data)
+
+    def compute(self, context: int) -> None:
+        """Runs the graph on the inputs given."""
+        found = self._live_context(context, "computes no more")
+        missing = found.missing_inputs()
+        if missing:
+            specs = found.graph.graph.inputs
+            listed = ", ".join(f"{index} ({specs[index].name!r}, {specs[index]})" for index in missing)
+            raise invalid_argument(
+                f"the graph has {len(specs)} inputs and these were not set: {listed}; call set_input first"
+            )
+        if self._interrupted is not None:
+            raise runtime_error(f"the run was ended: {self._interrupted}")
+        found.set_ready(False)
+        start = time.perf_counter()
+        try:
+            found.execution.compute()
+        finally:
+            self.stats.compute_seconds += time.perf_counter() - start
+            self.stats.computes += 1
+        found.set_ready(True)
+
+    def output(self, context: int, key: int | str) -> Tensor:
+        """An output of the last compute, as a view of the runtime's buffer."""
+        found = self.context(context)
+        index = _port(found.graph.graph.outputs, key, "output")
+        if not found.ready:
+            raise runtime_error(
+                f"output {key} is not there: call compute first (also after each set_input)"
+            )
+        return found.execution.output(index)
+
+    def outputs(self, context: int) -> Iterable[tuple[TensorSpec, Tensor]]:
+        """Every output of the last compute, with its spec."""
+        for index, spec in enumerate(self.context(context).graph.graph.outputs):
+            yield spec, self.output(context, index)
+
+    def streaming_call(self, context: int, call: str) -> None:
+        """WasmEdge's calls that stream: what serves them is a graph that can."""
+        graph = self._live_context(context, "computes no more").graph
+        raise invalid_argument(
+            f"{call} is for language models that stream; this {graph.encoding.label} graph computes at once"
+        )
+
+    def _live_context(self, number: int, what_not: str) -> Context:
+        found = self.context(number)
+        if not found.graph.live:
+            raise invalid_argument(f"the graph of context {number} was unloaded: the context {what_not}")
+        return found
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def interrupt(self, reason: str) -> None:
+        """Ends a running compute, and refuses every later one. For any thread."""
+        self._interrupted = reason
+        for context in list(self._contexts.values()):
+            if isinstance(context.execution, Interruptible):
+                context.execution.interrupt()
+
+    def close(self) -> None:
+        """Frees everything the instance holds."""
+        for context in self._contexts.values():
+            context.execution.close()
+        self._contexts.clear()
+        self._graphs.clear()
+        self._by_name.clear()
+
+
+def _no_handle(kind: str, number: int, count: int, maker: str) -> str:
+    if number < count:
+        return f"{kind} {number} was freed"
+    if count == 0:
+        return f"there is no {kind} {number}: {maker} has not succeeded yet"
+    return f"there is no {kind} {number}: this instance has made {count}, numbered from 0"
+
+
+def _port(specs: Sequence[TensorSpec], key: int | str, direction: str) -> int:
+    """The index of a port by index, by name, or by a name that is a decimal index."""
+    if isinstance(key, str):
+        for index, spec in enumerate(specs):
+            if spec.name == key:
+                return index
+        if key.isascii() and key.isdecimal() and int(key) < len(specs):
+            return int(key)
+    elif 0 <= key < len(specs):
+        return key
+    known = ", ".join(f"{index} {spec.name!r}" for index, spec in enumerate(specs[:16]))
+    raise invalid_argument(f"the graph has no {direction} {key!r}; it has: {known}")
+
+
+def _check_config(name: str, config: str) -> None:
+    """Options for graphs that have none of their own: read, held to be JSON, and not applied."""
+    if not config.strip():
+        return
+    try:
+        options = json.loads(config)
+    except ValueError as error:
+        raise WasiNNError(
+            ErrorCode.INVALID_ENCODING, f"the config for {name!r} is not JSON: {error}"
+        ) from None
+    if not isinstance(options, dict):
+        raise invalid_argument(f"the config for {name!r} is not a JSON object")
+    if options:
+        logger.warning("graph %r takes no options; ignored: %s", name, ", ".join(sorted(options)))
+
+
+#: The datatypes of the Open Inference Protocol, version 2.
+_OIP_TYPES = {
+    "f16": "FP16",
+    "f32": "FP32",
+    "f64": "FP64",
+    "bf16": "BF16",
+    "u8": "UINT8",
+    "u16": "UINT16",
+    "u32": "UINT32",
+    "u64": "UINT64",
+    "i8": "INT8",
+    "i16": "INT16",
+    "i32": "INT32",
+    "i64": "INT64",
+    "bool": "BOOL",
+}
+
+
+def metadata(name: str, backend: str, graph: Any) -> dict[str, Any]:
+    """The model metadata of the Open Inference Protocol, version 2, plus each tensor's quantization.
+
+    A dynamic dimension is -1. A shape that the model does not fix at all is null.
+    """
+    return {
+        "name": name,
+        "platform": backend,
+        "inputs": [_port_metadata(spec) for spec in graph.inputs],
+        "outputs": [_port_metadata(spec) for spec in graph.outputs],
+    }
+
+
+def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
+    shape = None if spec.dims is None else [-1 if dim is None else dim for dim in spec.dims]
+    datatype = _OIP_TYPES.get(spec.type.label, spec.type.label.upper())
+    result: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": shape}
+    if spec.quantization is not None:
+        result["quantization"] = spec.quantization
+    return result
+
+

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled guests, kept in a directory that only their user can write.
+
+A cache file is native code: it is loaded only from a directory that belongs to this user and that
+nobody else can write. The key is everything that changes the code; wasmtime itself refuses code of
+another version or for other processor features, and then the guest is compiled anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import os
+import platform
+import stat
+import tempfile
+from pathlib import Path
+
+import wasmtime
+
+logger = logging.getLogger("wasinn.host")
+
+#: When the directory grows beyond this many bytes, the files used longest ago go.
+MAX_BYTES = 1 << 30
+
+
+def default_directory() -> Path:
+    """`$WASINN_CACHE_DIR`, else `wasinn` below the user's cache directory."""
+    chosen = os.environ.get("WASINN_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "wasinn"
+
+
+class CompileCache:
+    """Compiles modules, and remembers. `directory` None means: compile every time."""
+
+    def __init__(self, directory: Path | None, engine_key: str) -> None:
+        self._directory = directory
+        self._engine_key = f"{engine_key} wasmtime-{importlib.metadata.version('wasmtime')} {platform.machine()}"
+        self._checked = False
+
+    def module(self, engine: wasmtime.Engine, wasm: bytes) -> wasmtime.Module:
+        """The module of `wasm`, from the cache or compiled. Raises wasmtime.WasmtimeError."""
+        path = self._path(wasm)
+        if path is not None and path.exists():
+            with contextlib.suppress(wasmtime.WasmtimeError):
+                module = wasmtime.Module.deserialize_file(engine, str(path))
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+                return module
+        module = wasmtime.Module(engine, wasm)
+        if path is not None:
+            self._store(path, module)
+        return module
+
+    def _path(self, wasm: bytes) -> Path | None:
+        directory = self._usable_directory()
+        if directory is None:
+            return None
+        digest = hashlib.sha256(self._engine_key.encode() + b"\0" + wasm).hexdigest()
+        return directory / f"{digest}.cwasm"
+
+    def _usable_directory(self) -> Path | None:
+        if self._directory is None or self._checked:
+            return self._directory
+        self._checked = True
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self._directory.stat()
+            if hasattr(os, "getuid") and (
+                found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            ):
+                raise OSError("others can write to it, and it would hold native code")
+        except (OSError, RuntimeError) as error:
+            logger.warning("the compile cache %s is not used: %s", self._directory, error)
+            self._directory = None
+        return self._directory
+
+    def _store(self, path: Path, module: wasmtime.Module) -> None:
+        try:
+            code = module.serialize()
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(code)
+            os.replace(file.name, path)
+            _prune(path.parent)
+        except (OSError, wasmtime.WasmtimeError) as error:
+            logger.warning("could not keep a compiled guest in %s: %s", path.parent, error)
+
+
+def _prune(directory: Path) -> None:
+    files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry) for entry in directory.glob("*.cwasm"))
+    total = sum(size for _, size, _ in files)
+    for _, size, entry in files:
+        if total <= MAX_BYTES:
+            return
+        entry.unlink(missing_ok=True)
+        total -= size

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wasinn.Host`: what an embedder makes once, and runs guests with.
+
+    host = wasinn.Host(graphs={"digits": "onnx:digits.onnx"})
+    result = host.run("guest.wasm", ["seven.png"], dirs=["pictures"], deadline=5)
+    print(result.exit_code, result.stdout.decode())
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import wasmtime
+
+from wasinn.abi.core import capi, trampoline
+from wasinn.abi.core.state import InstanceState
+from wasinn.errors import ConfigError, GuestError
+from wasinn.graphs.config import parse_backends, read_config
+from wasinn.graphs.loader import Loader
+from wasinn.graphs.permissions import Permissions
+from wasinn.graphs.registry import Registry
+from wasinn.graphs.source import GraphSource
+from wasinn.host import GuestHost, Shared, Stats
+from wasinn.runtime.cache import CompileCache, default_directory
+from wasinn.runtime.engine import FUNCTIONS, get_engine
+from wasinn.runtime.guest import Guest, read_guest
+from wasinn.runtime.instance import Instance
+from wasinn.runtime.limits import Limits
+from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
+from wasinn.runtime.wasi import Directory, Stream, World
+
+GraphLike = GraphSource | str
+Directories = Mapping[str, str | Path] | Iterable[str | Directory]
+
+
+class Host:
+    """Graphs, permissions and limits, shared by every guest that runs on them.
+
+    `graphs` maps names to sources, or to text as after `--graph NAME=`. `backends` maps encodings to
+    the backend that serves them (`{"onnx": "onnxruntime"}`). `limits` are the default of each run.
+    `cache`: the directory of compiled guests, None for `$WASINN_CACHE_DIR` or the user's own, False
+    for none. Safe to use from any thread. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        graphs: Mapping[str, GraphLike] | None = None,
+        permissions: Permissions | None = None,
+        backends: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        cache: str | Path | Literal[False] | None = None,
+    ) -> None:
+        sources = {
+            name: GraphSource.parse(source) if isinstance(source, str) else source
+            for name, source in (graphs or {}).items()
+        }
+        self.registry = Registry(sources)
+        self.limits = limits or Limits()
+        self._shared = Shared(
+            self.registry, Loader(parse_backends(backends or {})), permissions or Permissions()
+        )
+        directory = None if cache is False else (Path(cache) if cache else default_directory())
+        self._caches: dict[bool, CompileCache] = {}
+        self._cache_directory = directory
+        self._guests: dict[tuple[str, int, int, bool], Guest] = {}
+        self._lock = threading.Lock()
+        self._linked: list[tuple[trampoline.ForeignInstances, list[Any]]] = []
+
+    @classmethod
+    def from_config(cls, path: str | Path) -> Host:
+        """A host as `wasinn.toml` says; graphs marked `preload` are loaded. Raises ConfigError."""
+        config = read_config(Path(path))
+        host = cls(
+            config.graphs,
+            config.permissions,
+            {encoding.label: name for encoding, name in config.backends.items()},
+            Limits.from_mapping(config.limits),
+        )
+        for name in config.preload:
+            host.preload(name)
+        return host
+
+    # -- graphs -----------------------------------------------------------------------------------
+
+    def preload(self, *names: str) -> None:
+        """Loads graphs ahead of their first use; all of them if no name is given.
+
+        Raises WasiNNError with the reason if one cannot be loaded.
+        """
+        for name in names or tuple(self.registry):
+            self.registry.get(name, self._shared.loader)
+
+    # -- guests -----------------------------------------------------------------------------------
+
+    def guest(self, guest: str | Path | bytes, fuel: bool = False) -> Guest:
+        """Compiles a guest (a path, `@NAME` of a shipped one, or its bytes), or takes it from the
+        cache. Raises GuestError."""
+        key = _file_key(guest, fuel)
+        if key is not None and key in self._guests:
+            return self._guests[key]
+        wasm, name = read_guest(guest)
+        engine = get_engine(fuel)
+        with self._lock:
+            cache = self._caches.get(fuel)
+            if cache is None:
+                cache = self._caches[fuel] = CompileCache(self._cache_directory, engine.key)
+        compiled = Guest(wasm, name, engine, cache)
+        if key is not None:
+            self._guests[key] = compiled
+        return compiled
+
+    def instantiate(
+        self,
+        guest: str | Path | bytes | Guest,
+        args: Sequence[str] = (),
+        *,
+        dirs: Directories = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | Literal["inherit"] = b"",
+        stdout: Stream = "capture",
+        stderr: Stream = "capture",
+        limits: Limits | None = None,
+        long_lived: bool = False,
+        trace: bool = False,
+    ) -> Instance:
+        """A fresh instance, for calling its exports. Costs tens of microseconds.
+
+        `long_lived` prepares the hot path, for a guest that infers in a loop. The `deadline` in
+        `limits` counts from here. Raises as `Instance` does.
+        """
+        limits = limits or self.limits
+        if not isinstance(guest, Guest):
+            guest = self.guest(guest, fuel=limits.fuel is not None)
+        world = World(args, env or {}, _directories(dirs), stdin, stdout, stderr)
+        return Instance(guest, self._shared, world, limits, long_lived, trace)
+
+    def run(
+        self,
+        guest: str | Path | bytes | Guest,
+        args: Sequence[str] = (),
+        *,
+        dirs: Directories = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | Literal["inherit"] = b"",
+        stdout: Stream = "capture",
+        stderr: Stream = "capture",
+        deadline: float | None = None,
+        max_memory: int | None = None,
+        max_output: int | None = None,
+        fuel: int | None = None,
+        invoke: str | None = None,
+        invoke_args: Sequence[int | float | str] = (),
+        trace: bool = False,
+    ) -> RunResult:
+        """Runs a guest to its end, in a thread of its own, and says how it ended.
+
+        A command runs `_start`; a guest without one has done its work when it is instantiated.
+        `invoke` calls an exported function in its place, with `invoke_args` (text is read as the
+        parameter's type). `args` come after the guest's name. `dirs` are host directories that the
+        guest may read, as `{"/guest/path": "host/path"}` or `["HOST[::GUEST][:rw]"]`. Limits that
+        are not given are the host's.
+
+        A trap, a limit and an exit are results. Raises GuestError for what is not a guest that can
+        run here, ConfigError for a directory that is not there, KeyboardInterrupt when interrupted,
+        after the guest has been ended.
+        """
+        given = {"deadline": deadline, "max_memory": max_memory, "max_output": max_output, "fuel": fuel}
+        limits = _replaced(self.limits, given)
+        if not isinstance(guest, Guest):
+            guest = self.guest(guest, fuel=limits.fuel is not None)
+        if invoke is not None and invoke not in guest.functions:
+            known = ", ".join(sorted(guest.functions)) or "none"
+            raise GuestError(f"{guest.name} exports no function {invoke!r}; it exports: {known}")
+        world = World((guest.name, *args), env or {}, _directories(dirs), stdin, stdout, stderr)
+        run = _Run(guest, self._shared, world, limits, invoke, invoke_args, trace)
+        return run.wait()
+
+    # -- other people's stores -----------------------------------------------------------------------
+
+    def add_to_linker(self, linker: wasmtime.Linker) -> None:
+        """Defines WASI-NN, in every dialect, in a linker of wasmtime-py.
+
+        A module instantiated by it has handles of its own in whatever store it lives, until the
+        store goes or the host is closed. WASI itself (`linker.define_wasi()`) and the store's limits
+        stay the embedder's. Raises wasmtime.WasmtimeError if the names are taken.
+        """
+        instances = trampoline.ForeignInstances(lambda: InstanceState(GuestHost(self._shared)))
+        callbacks = []
+        for function in FUNCTIONS:
+            callback = trampoline.make_callback(function, instances.find)
+            callbacks.append(callback)
+            capi.define_function(
+                capi.address_of(linker), function.module, function.name, function.arity, callback
+            )
+        # The linker, and what it instantiates, hold the callbacks' addresses: they stay for good.
+        _linked_callbacks.append((instances, callbacks))
+        self._linked.append((instances, callbacks))
+
+    def close(self) -> None:
+        """Frees the handles of instances in other people's stores."""
+        for instances, _ in self._linked:
+            instances.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_linked_callbacks: list[Any] = []
+
+
+class _Run:
+    """One run, in a thread of its own: a signal must never arrive inside a callback."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        shared: Shared,
+        world: World,
+        limits: Limits,
+        invoke: str | None,
+        invoke_args: Sequence[int | float | str],
+        trace: bool,
+    ) -> None:
+        self._make: Callable[[], Instance] = lambda: Instance(
+            guest, shared, world, limits, long_lived=True, trace=trace
+        )
+        self._guest = guest
+        self._invoke = invoke
+        self._invoke_args = invoke_args
+        self._instance: Instance | None = None
+        self._result: RunResult | None = None
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._interrupted = False
+
+    def wait(self) -> RunResult:
+        thread = threading.Thread(target=self._work, name="wasinn-guest", daemon=True)
+        thread.start()
+        try:
+            self._done.wait()
+        except BaseException:
+            self._interrupted = True
+            instance = self._instance
+            if instance is not None:
+                instance.control.stop("interrupted")
+            self._done.wait(5)
+            raise
+        thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def _work(self) -> None:
+        try:
+            self._result = self._run()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._instance = None
+            self._done.set()
+
+    def _run(self) -> RunResult:
+        start = time.perf_counter()
+        exit_code: int | None = 0
+        trap: Trap | None = None
+        limit: str | None = None
+        value: Any = None
+        try:
+            instance = self._instance = self._make()
+        except GuestExit as error:
+            return _early(error.code, None, None, start, error)
+        except GuestTrap as error:
+            return _early(None, error.trap, error.limit, start, error)
+        with instance:
+            try:
+                if self._interrupted:
+                    instance.control.stop("interrupted")
+                value = self._call(instance)
+            except GuestExit as error:
+                exit_code = error.code
+            except GuestTrap as error:
+                exit_code, trap, limit = None, error.trap, error.limit
+            stats = instance.stats
+        limit = limit or (instance.control.limit if instance.control.limit == "output" else None)
+        seconds = time.perf_counter() - start
+        return RunResult(
+            exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value
+        )
+
+    def _call(self, instance: Instance) -> Any:
+        if self._invoke is not None:
+            arguments = _numbers(self._guest, self._invoke, self._invoke_args)
+            return instance.call(self._invoke, *arguments)
+        if "_start" in self._guest.functions:
+            return instance.call("_start")
+        return None
+
+
+def _early(
+    code: int | None, trap: Trap | None, limit: str | None, start: float, error: GuestExit | GuestTrap
+) -> RunResult:
+    """The result of a guest that ended while it was instantiated."""
+    seconds = time.perf_counter() - start
+    return RunResult(code, error.stdout, error.stderr, trap, limit, error.stats or Stats(), seconds)
+
+
+def _numbers(guest: Guest, name: str, values: Sequence[int | float | str]) -> list[int | float]:
+    """Arguments as numbers: text is read as the parameter's type. Raises GuestError."""
+    kinds = guest.functions[name].parameters
+    result: list[int | float] = []
+    for index, value in enumerate(values):
+        if isinstance(value, str):
+            kind = kinds[index] if index < len(kinds) else "i32"
+            try:
+                value = float(value) if kind.startswith("f") else int(value, 0)
+            except ValueError:
+                raise GuestError(f"argument {value!r} of {name} is not a number ({kind})") from None
+        result.append(value)
+    return result
+
+
+def _replaced(limits: Limits, given: Mapping[str, Any]) -> Limits:
+    values = {key: value for key, value in given.items() if value is not None}
+    if not values:
+        return limits
+    checked = Limits.from_mapping(values)
+    return replace(limits, **{key: getattr(checked, key) for key in values})
+
+
+def _directories(dirs: Directories) -> tuple[Directory, ...]:
+    if isinstance(dirs, str):
+        raise ConfigError(f"dirs is a list or a mapping of directories, not the text {dirs!r}")
+    if isinstance(dirs, Mapping):
+        return tuple(Directory(Path(host), guest) for guest, host in dirs.items())
+    return tuple(each if isinstance(each, Directory) else Directory.parse(str(each)) for each in dirs)
+
+
+def _file_key(guest: str | Path | bytes, fuel: bool) -> tuple[str, int, int, bool] | None:
+    """What tells one state of a guest's file from another; None for bytes."""
+    if isinstance(guest, bytes):
+        return None
+    try:
+        found = Path(guest).stat()
+    except OSError:
+        return None
+    return str(guest), found.st_mtime_ns, found.st_size, fuel

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wasm engine of the process, its linker, and the modules of the hot path.
+
+Epochs are on (limits), instances come from a pool (a fresh one in 10 us), a memory reserves 4 GiB,
+so that it never moves and bounds checks cost nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from typing import Any
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from wasinn.abi.core import capi, introspection, trampoline, wamr, wasmedge, witx
+from wasinn.abi.core.hot_path import HOT_FUNCTIONS, hot_wat
+from wasinn.runtime import wasi
+from wasinn.runtime.cache import CompileCache
+
+logger = logging.getLogger("wasinn.host")
+
+#: Every function of every dialect.
+FUNCTIONS = (*witx.FUNCTIONS, *wasmedge.FUNCTIONS, *wamr.FUNCTIONS, *introspection.FUNCTIONS)
+#: What a guest may import beside WASI, by module.
+PROVIDED = {(function.module, function.name) for function in FUNCTIONS}
+MODULES = {module for module, _ in PROVIDED}
+
+#: Slots of the pool. A guest with the hot path takes three instances, two memories, two tables.
+_POOL = {
+    "total_core_instances": 3000,
+    "total_memories": 1500,
+    "total_tables": 3000,
+    "max_memories_per_module": 2,
+    "max_tables_per_module": 8,
+    "table_elements": 1 << 17,
+    "max_core_instance_size": 16 << 20,
+    "linear_memory_keep_resident": 1 << 16,
+    "table_keep_resident": 1 << 12,
+}
+
+
+class Engine:
+    """An engine with everything that its instances share."""
+
+    def __init__(self, fuel: bool) -> None:
+        self.fuel = fuel
+        self.pooled = True
+        try:
+            self.engine = wasmtime.Engine(_config(fuel, pooled=True))
+        except wasmtime.WasmtimeError as error:
+            # A process with little address space (ulimit -v) cannot reserve the pool.
+            logger.debug("no pool of instances: %s", error)
+            self.pooled = False
+            self.engine = wasmtime.Engine(_config(fuel, pooled=False))
+        self.address = capi.address_of(self.engine)
+        self.key = f"epochs fuel={fuel} pooled={self.pooled}"
+        self._keep: list[Any] = []
+        self.linker = wasmtime.Linker(self.engine)
+        self.linker.allow_shadowing = True
+        wasi.define(self.linker)
+        trampoline.define(capi.address_of(self.linker), FUNCTIONS, self._keep)
+        self._slow_linker: wasmtime.Linker | None = None
+        self._lock = threading.Lock()
+        self._hot: tuple[wasmtime.Module, wasmtime.Module] | None = None
+
+    def hot_modules(self, cache: CompileCache) -> tuple[wasmtime.Module, wasmtime.Module]:
+        """(stub, hot path), compiled once."""
+        with self._lock:
+            if self._hot is None:
+                wasm = [bytes(wasmtime.wat2wasm(hot_wat(name))) for name in ("hot_stub.wat", "hot_path.wat")]
+                self._hot = cache.module(self.engine, wasm[0]), cache.module(self.engine, wasm[1])
+            return self._hot
+
+    def slow_linker(self) -> wasmtime.Linker:
+        """A linker with the functions behind the hot path, as module `slow`."""
+        with self._lock:
+            if self._slow_linker is None:
+                linker = wasmtime.Linker(self.engine)
+                for function in HOT_FUNCTIONS:
+                    callback = trampoline.make_callback(function)
+                    self._keep.append(callback)
+                    capi.define_function(
+                        capi.address_of(linker), "slow", function.name, function.arity, callback
+                    )
+                self._slow_linker = linker
+            return self._slow_linker
+
+
+def _config(fuel: bool, pooled: bool) -> wasmtime.Config:
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    config.consume_fuel = fuel
+    config.wasm_multi_memory = True  # for the hot path; guests with several memories are refused
+    if pooled:
+        pool = ffi.wasmtime_pooling_allocation_config_new()
+        for name, value in _POOL.items():
+            getattr(ffi, f"wasmtime_pooling_allocation_config_{name}_set")(pool, value)
+        ffi.wasmtime_pooling_allocation_strategy_set(config.ptr(), pool)
+        ffi.wasmtime_pooling_allocation_config_delete(pool)
+    return config
+
+
+@functools.cache
+def get_engine(fuel: bool = False) -> Engine:
+    """The engine of the process; a second one where guests are given fuel."""
+    return Engine(fuel)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest: a wasm module read, checked, compiled, and linked once for many instances."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import wasmtime
+
+from wasinn import shipped
+from wasinn.errors import GuestError
+from wasinn.runtime import binary, growth, wasi
+from wasinn.runtime.cache import CompileCache
+from wasinn.runtime.engine import MODULES, PROVIDED, Engine
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameter and result types of an export, as `i32`, `i64`, `f32`, `f64`, ..."""
+
+    parameters: tuple[str, ...]
+    results: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(self.parameters)}) -> ({', '.join(self.results)})"
+
+
+class Guest:
+    """A compiled guest. Made by `Host.guest`; every method may be called from any thread."""
+
+    def __init__(self, wasm: bytes, name: str, engine: Engine, cache: CompileCache) -> None:
+        """Raises GuestError, saying why, for what this host cannot run."""
+        wasm = _core_module(wasm, name)
+        self.name = name
+        self.engine = engine
+        self.cache = cache
+        self.imports = _check(wasm, name)
+        try:
+            self.module = cache.module(engine.engine, growth.instrument(wasm))
+        except wasmtime.WasmtimeError:
+            try:
+                # Were the counted module at fault, the guest's own would still compile.
+                self.module = cache.module(engine.engine, wasm)
+            except wasmtime.WasmtimeError as error:
+                raise GuestError(f"{name} does not compile: {_first_lines(error)}") from error
+        self.functions: dict[str, Signature] = {}
+        self.minimum_memory = 0
+        for export in self.module.exports:
+            kind = export.type
+            if isinstance(kind, wasmtime.FuncType):
+                self.functions[export.name] = Signature(
+                    tuple(str(each) for each in kind.params), tuple(str(each) for each in kind.results)
+                )
+            elif isinstance(kind, wasmtime.MemoryType):
+                self.minimum_memory = kind.limits.min * 65536
+        self._pre: wasmtime.InstancePre | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def uses_hot_path(self) -> bool:
+        return ("wasi_ephemeral_nn", "set_input") in self.imports
+
+    @property
+    def is_reactor(self) -> bool:
+        return "_start" not in self.functions and "_initialize" in self.functions
+
+    def pre(self) -> wasmtime.InstancePre:
+        """The module with its imports resolved. Raises GuestError for what does not link."""
+        with self._lock:
+            if self._pre is None:
+                try:
+                    self._pre = self.engine.linker.instantiate_pre(self.module)
+                except wasmtime.WasmtimeError as error:
+                    raise link_error(self.name, error) from error
+            return self._pre
+
+
+def link_error(name: str, error: Exception) -> GuestError:
+    return GuestError(f"{name} does not link with this host: {_first_lines(error)}")
+
+
+def read_guest(guest: str | Path | bytes) -> tuple[bytes, str]:
+    """The bytes and the name of a guest given as a path (or `@NAME`) or as bytes. Raises GuestError."""
+    if isinstance(guest, bytes):
+        return guest, "guest"
+    try:
+        path = shipped.resolve(str(guest), "guests")
+        return path.read_bytes(), path.name
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise GuestError(f"cannot read the guest {str(guest)!r}: {reason}") from error
+
+
+def _core_module(wasm: bytes, name: str) -> bytes:
+    if wasm[:8] == binary.CORE_HEADER:
+        return wasm
+    if wasm[:8] == binary.COMPONENT_HEADER:
+        raise GuestError(
+            f"{name} is a component; this version of wasinn runs core modules "
+            "(built for wasm32-wasip1, the import module wasi_ephemeral_nn)"
+        )
+    if wasm.lstrip()[:1] == b"(":
+        try:
+            return bytes(wasmtime.wat2wasm(wasm.decode()))
+        except (wasmtime.WasmtimeError, UnicodeDecodeError) as error:
+            raise GuestError(f"{name} is not valid text of a wasm module: {_first_lines(error)}") from error
+    head = wasm[:8].hex(" ") or "empty"
+    raise GuestError(f"{name} is not a wasm module: its first bytes are {head}, not 00 61 73 6d")
+
+
+def _check(wasm: bytes, name: str) -> frozenset[tuple[str, str]]:
+    """The module's imports, if this host has them all. Raises GuestError."""
+    try:
+        facts = binary.outline(wasm)
+    except (ValueError, IndexError) as error:
+        raise GuestError(f"{name} is not a valid wasm module: {error}") from error
+    imports = frozenset(facts.imports)
+    unknown = [
+        f"{module}.{function}"
+        for module, function in facts.imports
+        if module != wasi.MODULE and (module, function) not in PROVIDED
+    ]
+    if unknown:
+        listed = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        known = ", ".join(sorted(MODULES | {wasi.MODULE}))
+        raise GuestError(f"{name} imports what this host does not provide: {listed}; it provides {known}")
+    if any(module in MODULES for module, _ in imports):
+        memories = facts.memories or []
+        if len(memories) > 1:
+            raise GuestError(
+                f"{name} has {len(memories)} memories; a WASI-NN pointer does not say which one it means"
+            )
+        if any(memory.wide for memory in memories):
+            raise GuestError(f"{name} has a 64-bit memory; the pointers of WASI-NN have 32 bits")
+        if any(memory.shared for memory in memories):
+            raise GuestError(f"{name} has a shared memory, which can change while the host reads it")
+    return imports
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]

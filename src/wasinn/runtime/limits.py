@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of a run, and the watchdog that ends runs at their deadlines.
+
+A run is ended from outside by `RunControl.stop`: it notes the reason, ends a running compute, wakes
+a sleeping guest, and moves the engine's epoch, at which every running guest asks (in wasm's loops
+and calls) whether it was meant. So nothing ticks while no deadline passes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from wasinn.abi.core import capi
+from wasinn.errors import ConfigError
+from wasinn.sizes import parse_size
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may use. None is no limit.
+
+    `deadline`: seconds for the whole run, sleeping and computing included. `max_memory`: bytes of a
+    linear memory. `max_output`: bytes of stdout and of stderr. `fuel`: wasmtime's units, roughly
+    one an instruction.
+    """
+
+    deadline: float | None = None
+    max_memory: int | None = None
+    max_output: int | None = 64 << 20
+    fuel: int | None = None
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, Any]) -> Limits:
+        """The table `[limits]` of `wasinn.toml`. Raises ConfigError, naming the key."""
+        known = [field.name for field in fields(cls)]
+        values: dict[str, Any] = {}
+        for key, value in table.items():
+            if key not in known:
+                raise ConfigError(f"unknown key {key!r} in [limits]; known: {', '.join(known)}")
+            values[key] = _limit(key, value)
+        return cls(**values)
+
+
+def _limit(key: str, value: Any) -> Any:
+    if key == "deadline":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ConfigError(f"limits.deadline must be seconds above 0, got {value!r}")
+        return float(value)
+    try:
+        return parse_size(value)
+    except ValueError as error:
+        raise ConfigError(f"limits.{key}: {error}") from None
+
+
+class RunControl:
+    """One run as the watchdog sees it. `limit` is what ended it, or None."""
+
+    __slots__ = ("_engine", "_on_stop", "_wake", "deadline", "finished", "limit", "number")
+
+    def __init__(self, engine: int, on_stop: Callable[[str], None]) -> None:
+        """`on_stop(reason)` ends what runs outside wasm, such as a compute; called from any thread."""
+        self._engine = engine
+        self._on_stop = on_stop
+        self._wake: threading.Event | None = None
+        self.deadline: float | None = None
+        self.limit: str | None = None
+        self.finished = False
+        self.number = next(_numbers)
+
+    def stop(self, limit: str) -> None:
+        """Ends the run because of `limit`; the first reason counts. For any thread."""
+        if self.finished or self.limit is not None:
+            return
+        self.limit = limit
+        self._on_stop(limit)
+        if self._wake is not None:
+            self._wake.set()
+        capi.increment_epoch(self._engine)
+
+    def sleep(self, seconds: float | None) -> None:
+        """Sleeps, until the time is over or the run is ended. None is until it is ended."""
+        if self._wake is None:
+            self._wake = threading.Event()
+        if self.limit is None:
+            self._wake.wait(seconds)
+
+
+_numbers = itertools.count(1)
+#: Runs by number, for the epoch callback.
+controls: dict[int, RunControl] = {}
+
+_U64 = struct.Struct("<Q")
+
+
+def _epoch_moved(_context: int, number: int, delta: int, kind: int) -> int | None:
+    """Called in a guest's thread when the epoch has moved: go on, or end with an error."""
+    try:
+        control = controls.get(number)
+        if control is not None and control.limit is None:
+            _U64.pack_into(capi.ADDRESS_SPACE, delta, 1)
+            capi.ADDRESS_SPACE[kind] = 0  # WASMTIME_UPDATE_DEADLINE_CONTINUE
+            return None
+    except BaseException:
+        pass  # whatever it was, ending the guest is the safe answer
+    return int(capi.error_new(b"the run was ended"))
+
+
+EPOCH_MOVED = capi.EPOCH_CALLBACK(_epoch_moved)
+
+
+class Watchdog:
+    """One thread that stops runs at their deadlines."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, RunControl]] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._next = float("inf")
+
+    def watch(self, control: RunControl, seconds: float) -> None:
+        """Stops `control` in `seconds`, unless it has finished by then."""
+        when = time.monotonic() + seconds
+        control.deadline = when
+        with self._changed:
+            heapq.heappush(self._heap, (when, control.number, control))
+            if len(self._heap) > 4096:
+                self._heap = [entry for entry in self._heap if not entry[2].finished]
+                heapq.heapify(self._heap)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="wasinn-watchdog", daemon=True)
+                self._thread.start()
+            elif when < self._next:
+                self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                due = []
+                while self._heap and (self._heap[0][0] <= now or self._heap[0][2].finished):
+                    due.append(heapq.heappop(self._heap)[2])
+                if not due:
+                    self._next = self._heap[0][0] if self._heap else float("inf")
+                    self._changed.wait(None if not self._heap else self._next - now)
+                    continue
+            for control in due:
+                control.stop("deadline")
+
+
+watchdog = Watchdog()

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WASI for guests: wasmtime's own, but for two functions that a host has to answer itself.
+
+`poll_oneoff` is how a guest sleeps, and wasmtime's cannot be interrupted; `proc_exit` loses codes of
+126 and more. Both are defined over wasmtime's in the linker. The layouts are those of WASI
+preview 1 (`wasi_snapshot_preview1.witx`).
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import select
+import struct
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import get_ident
+from typing import Any, Literal
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from wasinn.abi.core import capi
+from wasinn.abi.core.memory import GuestMemory
+from wasinn.abi.core.state import put_result
+from wasinn.abi.core.trampoline import running, trap
+from wasinn.errors import ConfigError
+from wasinn.runtime.limits import RunControl
+
+MODULE = "wasi_snapshot_preview1"
+
+Stream = Literal["capture", "inherit", "discard"]
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory of the host that a guest sees as `guest`. Read-only unless `writable`."""
+
+    host: Path
+    guest: str
+    writable: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Directory:
+        """`HOST[::GUEST][:rw]`. Raises ConfigError."""
+        text, writable = (text[:-3], True) if text.endswith(":rw") else (text, False)
+        host, _, guest = text.partition("::")
+        if not Path(host).is_dir():
+            raise ConfigError(f"there is no directory {host!r}")
+        return cls(Path(host), guest or host, writable)
+
+
+@dataclass(frozen=True)
+class World:
+    """What a guest sees of the world. `stdin` is bytes, or "inherit" for the process's own."""
+
+    arguments: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directories: Sequence[Directory] = ()
+    stdin: bytes | Literal["inherit"] = b""
+    stdout: Stream = "capture"
+    stderr: Stream = "capture"
+
+
+class Sink:
+    """Where a guest's stdout or stderr goes: into `data`, or on to a file descriptor."""
+
+    def __init__(self, control: RunControl, limit: int | None, descriptor: int | None) -> None:
+        self._control = control
+        self._left = limit
+        self._descriptor = descriptor
+        self._chunks: list[bytes] = []
+        self.number = next(_numbers)
+        sinks[self.number] = self
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self._chunks)
+
+    def write(self, data: bytes) -> int:
+        """The number of bytes taken, or a negative errno. Over the limit, the run is ended."""
+        if self._left is not None:
+            if len(data) > self._left:
+                data = data[: self._left]
+                self._control.stop("output")
+            self._left -= len(data)
+        if self._descriptor is None:
+            self._chunks.append(data)
+        elif not self._pass_on(data):
+            return -errno.EPIPE
+        return -errno.EFBIG if self._control.limit == "output" else len(data)
+
+    def _pass_on(self, data: bytes) -> bool:
+        assert self._descriptor is not None
+        view = memoryview(data)
+        while view:
+            # A reader that stalls must not hold the guest past its deadline.
+            while self._control.limit in (None, "output"):
+                if select.select([], [self._descriptor], [], 0.05)[1]:
+                    break
+            else:
+                return False
+            try:
+                view = view[os.write(self._descriptor, view[:65536]) :]
+            except OSError:
+                return False
+        return True
+
+    def close(self) -> None:
+        sinks.pop(self.number, None)
+
+
+_numbers = itertools.count(1)
+sinks: dict[int, Sink] = {}
+
+
+def _output(number: int, data: int, size: int) -> int:
+    try:
+        written = bytes(capi.ADDRESS_SPACE[data : data + size]) if size else b""
+        return sinks[number].write(written)
+    except BaseException:
+        return -errno.EIO
+
+
+_OUTPUT = capi.OUTPUT_CALLBACK(_output)
+
+
+class Wasi:
+    """The WASI side of one instance: configured, given to the store, and closed after it."""
+
+    def __init__(self, world: World, control: RunControl, max_output: int | None) -> None:
+        self.stdout = _sink(world.stdout, control, max_output, 1)
+        self.stderr = _sink(world.stderr, control, max_output, 2)
+        self._pump: _StdinPump | None = None
+        self._world = world
+        self._control = control
+
+    def attach(self, store_context: int) -> None:
+        """Gives the configuration to a store. Raises ConfigError for a directory that is not there."""
+        world = self._world
+        config = wasmtime.WasiConfig()
+        if world.arguments:
+            config.argv = list(world.arguments)
+        if world.environment:
+            config.env = list(world.environment.items())
+        for directory in world.directories:
+            try:
+                config.preopen_dir(str(directory.host), directory.guest, directory.writable)
+            except wasmtime.WasmtimeError:
+                raise ConfigError(f"there is no directory {str(directory.host)!r}") from None
+        if world.stdin == "inherit":
+            self._pump = _StdinPump(self._control)
+            config.stdin_file = self._pump.path
+        elif world.stdin:
+            vector = ffi.bytes_to_capi(bytes(world.stdin))
+            ffi.wasi_config_set_stdin_bytes(config.ptr(), vector)
+        address = capi.address_of(config)
+        if self.stdout is not None:
+            capi.wasi_set_stdout(address, _OUTPUT, self.stdout.number, None)
+        if self.stderr is not None:
+            capi.wasi_set_stderr(address, _OUTPUT, self.stderr.number, None)
+        config._consume()  # the store owns it from here
+        capi.raise_error(capi.set_wasi(store_context, address))
+
+    def unblock(self) -> None:
+        """Ends a read of stdin that waits. For any thread."""
+        if self._pump is not None:
+            self._pump.stop()
+
+    def close(self) -> None:
+        self.unblock()
+        for sink in (self.stdout, self.stderr):
+            if sink is not None:
+                sink.close()
+
+
+def _sink(stream: Stream, control: RunControl, limit: int | None, descriptor: int) -> Sink | None:
+    if stream == "discard":
+        return None
+    return Sink(control, limit, descriptor if stream == "inherit" else None)
+
+
+class _StdinPump:
+    """The process's stdin through a pipe, so that a guest's read of it can be ended."""
+
+    def __init__(self, control: RunControl) -> None:
+        self._read, self._write = os.pipe()
+        self.path = f"/dev/fd/{self._read}"
+        self._stopped = threading.Event()
+        self._control = control
+        threading.Thread(target=self._work, name="wasinn-stdin", daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                if not select.select([0], [], [], 0.05)[0]:
+                    continue
+                data = os.read(0, 65536)
+                if not data:
+                    break
+                view = memoryview(data)
+                while view and not self._stopped.is_set():
+                    if select.select([], [self._write], [], 0.05)[1]:
+                        view = view[os.write(self._write, view[:4096]) :]
+        except (OSError, ValueError):
+            pass  # a closed stdin reads as empty
+        finally:
+            os.close(self._write)
+            os.close(self._read)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+# -- the two functions --------------------------------------------------------------------------
+
+_PROC_EXIT_ARGUMENT = struct.Struct("<I")
+_POLL_ARGUMENTS = struct.Struct("<I12xI12xI12xI")
+_SUBSCRIPTION = struct.Struct("<QB7xI4xQQH6x")
+_EVENT = struct.Struct("<QHB5xQH6x")
+_CLOCK, _FD_READ, _FD_WRITE = 0, 1, 2
+_ABSOLUTE = 1
+_MAX_SUBSCRIPTIONS = 4096
+_EINVAL, _EFAULT = 28, 21
+_CLOCKS = {0: time.time_ns, 1: time.monotonic_ns}
+
+
+def _proc_exit(_env: int, _caller: int, arguments: int, _count: int) -> int:
+    try:
+        (code,) = _PROC_EXIT_ARGUMENT.unpack_from(capi.ADDRESS_SPACE, arguments)
+        running[get_ident()].run.exit_code = code
+    except BaseException:
+        return trap("wasinn: exit outside of a run")
+    return trap("exit")
+
+
+def _poll_oneoff(_env: int, caller: int, arguments: int, _count: int) -> int:
+    try:
+        state = running[get_ident()]
+        memory = state.guest_memory(caller)
+        put_result(arguments, _poll(memory, state.run, *_POLL_ARGUMENTS.unpack_from(capi.ADDRESS_SPACE, arguments)))
+    except Exception:
+        put_result(arguments, _EFAULT)
+    except BaseException as error:
+        running[get_ident()].escaped = error
+        return trap("wasinn: interrupted")
+    return 0
+
+
+def _poll(memory: GuestMemory, run: Any, subscriptions: int, events: int, count: int, out: int) -> int:
+    """Waits for the first clock, unless a descriptor is subscribed to: those are always ready."""
+    if not 0 < count <= _MAX_SUBSCRIPTIONS:
+        return _EINVAL
+    memory.check_u32(out, "the number of events")
+    memory.view(events, count * _EVENT.size, "the events")
+    wanted = [
+        memory.unpack(_SUBSCRIPTION, subscriptions + number * _SUBSCRIPTION.size, "a subscription")
+        for number in range(count)
+    ]
+    ready = [(user, 0, tag) for user, tag, *_ in wanted if tag in (_FD_READ, _FD_WRITE)]
+    if not ready:
+        ready = _wait_for_clock(run, wanted)
+    memory.refresh()
+    for number, (user, error, tag) in enumerate(ready):
+        target = memory.view(events + number * _EVENT.size, _EVENT.size, "an event")
+        _EVENT.pack_into(target, 0, user, error, tag, 1 if tag else 0, 0)
+    memory.write_u32(out, len(ready))
+    return 0
+
+
+def _wait_for_clock(run: Any, wanted: list[tuple[Any, ...]]) -> list[tuple[int, int, int]]:
+    due = []
+    for user, tag, clock, timeout, _precision, flags in wanted:
+        if tag != _CLOCK or clock not in _CLOCKS:
+            return [(user, _EINVAL, tag)]
+        left = timeout - _CLOCKS[clock]() if flags & _ABSOLUTE else timeout
+        due.append((max(left, 0), user))
+    nanoseconds = min(due)[0]
+    if nanoseconds:
+        run.control.sleep(min(nanoseconds / 1e9, threading.TIMEOUT_MAX))
+    return [(user, 0, _CLOCK) for left, user in due if left <= nanoseconds]
+
+
+_KEEP = (capi.CALLBACK(_proc_exit), capi.CALLBACK(_poll_oneoff))
+
+
+def define(linker: wasmtime.Linker) -> None:
+    """Defines WASI preview 1 in a linker that allows shadowing."""
+    linker.define_wasi()
+    address = capi.address_of(linker)
+    capi.define_function(address, MODULE, "proc_exit", 1, _KEEP[0], results=0)
+    capi.define_function(address, MODULE, "poll_oneoff", 4, _KEEP[1])
