@@ -20,9 +20,10 @@ GUESTS = Path(__file__).resolve().parent
 SOURCES = GUESTS / "c"
 SHIPPED = GUESTS.parent / "src" / "wasinn" / "shipped" / "guests"
 
-COMMAND_FLAGS = ["-O2"]
+# The linker's own stack, 16 MiB, would be the larger part of each instance's memory.
+COMMAND_FLAGS = ["-O2", "-Wl,-z,stack-size=1048576"]
 # A reactor with no libc at all: not even the start-up code is needed.
-BARE_FLAGS = ["-Os", "-mexec-model=reactor"]
+BARE_FLAGS = ["-Os", "-mexec-model=reactor", "-Wl,-z,stack-size=16384"]
 
 IMAGE_SOURCES = ["image.c", "image_bmp.c", "image_png.c", "image_pnm.c", "inflate.c"]
 
@@ -44,9 +45,8 @@ def build(name: str, out: Path) -> Path:
     target = out / f"{name}.wasm"
     # Relative sources and no debug information: no path of this machine gets into the module.
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-std=c11"]
-    command += [
-        "-D_POSIX_C_SOURCE=200809L"
-    ]  # clocks and sleeping, which C11 alone does not declare
+    # C11 alone does not declare clocks and sleeping.
+    command += ["-D_POSIX_C_SOURCE=200809L"]
     command += ["-Wall", "-Wextra", "-Werror", "-s", "-flto", *flags, *sources, "-o", str(target)]
     done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=False)
     if done.returncode != 0:

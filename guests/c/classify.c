@@ -229,7 +229,8 @@ static bool read_labels(const char *path, struct labels *labels) {
 
 static const char *label_of(const struct labels *labels, size_t class, long offset) {
     int64_t line = (int64_t)class + offset;
-    return line >= 0 && line < (int64_t)labels->count ? labels->lines[line] : NULL;
+    if (line < 0 || line >= (int64_t)labels->count || !*labels->lines[line]) return NULL;
+    return labels->lines[line];
 }
 
 // ---- Scores ----

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,14 +53,14 @@ class Stats:
     graphs by the name of their backend.
     """
 
-    calls: Counter[str] = field(default_factory=Counter)
+    calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     failures: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     computes: int = 0
     compute_seconds: float = 0.0
     load_seconds: float = 0.0
-    backends: Counter[str] = field(default_factory=Counter)
+    backends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
 class GraphHandle:
@@ -112,6 +113,8 @@ class GuestHost:
         self._next_graph = 0
         self._next_context = 0
         self._interrupted: str | None = None
+        # An execution that was closed may serve another instance: never interrupt it then.
+        self._closing = threading.Lock()
         self.stats = Stats()
 
     # -- graphs -----------------------------------------------------------------------------
@@ -202,8 +205,10 @@ class GuestHost:
 
     def finalize_execution_context(self, context: int) -> None:
         """Frees a context."""
-        self.context(context).execution.close()
-        del self._contexts[context]
+        found = self.context(context)
+        with self._closing:
+            del self._contexts[context]
+            found.execution.close()
 
     def context(self, number: int) -> Context:
         """The context with handle `number`. Raises WasiNNError (invalid_argument)."""
@@ -261,9 +266,7 @@ class GuestHost:
         found = self.context(context)
         index = _port(found.graph.graph.outputs, key, "output")
         if not found.ready:
-            raise runtime_error(
-                f"output {key} is not there: call compute first (also after each set_input)"
-            )
+            raise runtime_error(f"output {key} is not there: call compute first (also after each set_input)")
         return found.execution.output(index)
 
     def outputs(self, context: int) -> Iterable[tuple[TensorSpec, Tensor]]:
@@ -289,15 +292,17 @@ class GuestHost:
     def interrupt(self, reason: str) -> None:
         """Ends a running compute, and refuses every later one. For any thread."""
         self._interrupted = reason
-        for context in list(self._contexts.values()):
-            if isinstance(context.execution, Interruptible):
-                context.execution.interrupt()
+        with self._closing:
+            for context in list(self._contexts.values()):
+                if isinstance(context.execution, Interruptible):
+                    context.execution.interrupt()
 
     def close(self) -> None:
         """Frees everything the instance holds."""
-        for context in self._contexts.values():
-            context.execution.close()
-        self._contexts.clear()
+        with self._closing:
+            for context in self._contexts.values():
+                context.execution.close()
+            self._contexts.clear()
         self._graphs.clear()
         self._by_name.clear()
 
@@ -378,5 +383,3 @@ def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
     if spec.quantization is not None:
         result["quantization"] = spec.quantization
     return result
-
-

@@ -7,6 +7,7 @@ and little-endian, as WASI-NN has it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +39,7 @@ class TensorSpec:
     quantization: dict[str, Any] | None = None
     any_size: bool = False
 
-    @property
+    @functools.cached_property
     def static_dims(self) -> tuple[int, ...] | None:
         """The dims if all of them are fixed, else None."""
         if self.dims is None:
@@ -53,13 +54,15 @@ class TensorSpec:
         return f"{self.type.label} {format_dims(self.dims)}"
 
 
-@dataclass(frozen=True)
 class Tensor:
     """`dims`, an element type and the bytes: `data` has `element_count(dims) * type.size` of them."""
 
-    dims: tuple[int, ...]
-    type: TensorType
-    data: memoryview
+    __slots__ = ("data", "dims", "type")
+
+    def __init__(self, dims: tuple[int, ...], tensor_type: TensorType, data: memoryview) -> None:
+        self.dims = dims
+        self.type = tensor_type
+        self.data = data
 
     @classmethod
     def of(cls, array: np.ndarray[Any, Any], tensor_type: TensorType | None = None) -> Tensor:
@@ -71,7 +74,7 @@ class Tensor:
         found = tensor_type or _FROM_NUMPY.get(contiguous.dtype.newbyteorder("="))
         if found is None:
             raise ValueError(f"no tensor type for NumPy's {contiguous.dtype}")
-        data = contiguous.reshape(-1).view(np.uint8)
+        data: Any = contiguous.reshape(-1).view(np.uint8)
         return cls(tuple(array.shape), found, memoryview(data))
 
     def numpy(self) -> np.ndarray[Any, Any]:
@@ -149,7 +152,9 @@ def fit(spec: TensorSpec, tensor: Tensor) -> Tensor:
     if spec.dims is not None:
         if not spec.dims and dims == (1,):
             dims = ()
-        if len(dims) != len(spec.dims) or any(
+        if dims == spec.dims:
+            pass  # the common case, without a generator
+        elif len(dims) != len(spec.dims) or any(
             want is not None and want != got for want, got in zip(spec.dims, dims, strict=True)
         ):
             raise invalid_argument(f"wanted {spec}, got {tensor}{_dims_hint(spec.dims, dims)}")

@@ -153,11 +153,27 @@ class OnnxRuntimeGraph:
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
+        self._spare: list[OnnxRuntimeExecution] = []
         self.inputs = tuple(_spec(port, "input") for port in session.get_inputs())
         self.outputs = tuple(_spec(port, "output") for port in session.get_outputs())
 
     def open(self) -> Execution:
-        return OnnxRuntimeExecution(self._session, self.inputs, self.outputs)
+        try:
+            execution = self._spare.pop()
+        except IndexError:
+            return OnnxRuntimeExecution(self, self._session)
+        execution.reopen()
+        return execution
+
+    def keep(self, execution: OnnxRuntimeExecution) -> None:
+        """Takes a closed execution for the next context: a binding costs 20 us to make."""
+        if len(self._spare) < _MAX_SPARE:
+            self._spare.append(execution)
+
+
+#: Closed executions that a graph keeps, and the most that the buffers of one may hold, in bytes.
+_MAX_SPARE = 16
+_MAX_SPARE_BYTES = 1 << 20
 
 
 def _spec(port: Any, direction: str) -> TensorSpec:
@@ -173,11 +189,13 @@ def _spec(port: Any, direction: str) -> TensorSpec:
 class OnnxRuntimeExecution:
     """One IOBinding, with the buffers that it reads and writes."""
 
-    def __init__(
-        self, session: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
-    ) -> None:
+    def __init__(self, graph: OnnxRuntimeGraph, session: Any) -> None:
         import onnxruntime
 
+        self._graph = graph
+        inputs, outputs = graph.inputs, graph.outputs
+        self._closed = False
+        self._interrupted = False
         self._session = session
         self._inputs = inputs
         self._outputs = outputs
@@ -185,12 +203,13 @@ class OnnxRuntimeExecution:
         self._options = onnxruntime.RunOptions()
         self._run = session._sess.run_with_iobinding
         self._in_dims: list[tuple[int, ...] | None] = [None] * len(inputs)
-        self._in_buffers: list[np.ndarray[Any, Any] | None] = [None] * len(inputs)
-        self._out_buffers: list[np.ndarray[Any, Any] | None] = [None] * len(outputs)
+        self._in_buffers: list[_Buffer | None] = [None] * len(inputs)
+        self._out_buffers: list[_Buffer | None] = [None] * len(outputs)
         self._values: list[Any] = []
         # A fixed output shape is the model's claim; a runtime that finds another one refuses to
         # write into a bound buffer, and then all outputs are left to it (see compute).
         self._prebound = [spec.static_dims is not None for spec in outputs]
+        self._all_prebound = all(self._prebound)
         for index, spec in enumerate(outputs):
             if self._prebound[index]:
                 self._bind_output(index, spec)
@@ -198,14 +217,14 @@ class OnnxRuntimeExecution:
     def set_input(self, index: int, tensor: Tensor) -> None:
         buffer = self._in_buffers[index]
         if self._in_dims[index] != tensor.dims or buffer is None:
-            buffer = _buffer(len(tensor.data))
+            buffer = _Buffer(len(tensor.data))
             spec = self._inputs[index]
             self._binding.bind_input(
-                spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], list(tensor.dims), buffer.ctypes.data
+                spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], list(tensor.dims), buffer.address
             )
             self._in_dims[index] = tensor.dims
             self._in_buffers[index] = buffer
-        memoryview(buffer)[: len(tensor.data)] = tensor.data
+        buffer.view[:] = tensor.data
 
     def compute(self) -> None:
         try:
@@ -214,13 +233,14 @@ class OnnxRuntimeExecution:
             if not any(self._prebound) or "shape" not in str(error).lower():
                 raise runtime_error(f"onnxruntime: {_one_line(error)}") from error
             self._prebound = [False] * len(self._outputs)
+            self._all_prebound = False
             try:
                 self._compute()
             except Exception as again:
                 raise runtime_error(f"onnxruntime: {_one_line(again)}") from again
 
     def _compute(self) -> None:
-        if not all(self._prebound):
+        if not self._all_prebound:
             self._values = []
             self._binding.clear_binding_outputs()
             for index, spec in enumerate(self._outputs):
@@ -229,7 +249,7 @@ class OnnxRuntimeExecution:
                 else:
                     self._binding.bind_output(spec.name, "cpu")
         self._run(self._binding._iobinding, self._options)
-        if not all(self._prebound):
+        if not self._all_prebound:
             self._values = self._binding.get_outputs()
 
     def _bind_output(self, index: int, spec: TensorSpec) -> None:
@@ -237,19 +257,16 @@ class OnnxRuntimeExecution:
         dims = spec.static_dims
         assert dims is not None
         if buffer is None:
-            buffer = _buffer(element_count(dims) * spec.type.size)
+            buffer = _Buffer(element_count(dims) * spec.type.size)
             self._out_buffers[index] = buffer
-        self._binding.bind_output(
-            spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], list(dims), buffer.ctypes.data
-        )
+        self._binding.bind_output(spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], list(dims), buffer.address)
 
     def output(self, index: int) -> Tensor:
         spec = self._outputs[index]
         if self._prebound[index]:
             dims, buffer = spec.static_dims, self._out_buffers[index]
             assert dims is not None and buffer is not None
-            size = element_count(dims) * spec.type.size
-            return Tensor(dims, spec.type, memoryview(buffer)[:size])
+            return Tensor(dims, spec.type, buffer.view)
         value = self._values[index]
         if not value.has_value():
             raise runtime_error(f"the optional output {spec.name!r} has no value for these inputs")
@@ -265,7 +282,7 @@ class OnnxRuntimeExecution:
             dims = list(spec.static_dims or ())
             if buffer is None:
                 return None
-            ctypes.memmove(address, buffer.ctypes.data, element_count(dims) * spec.type.size)
+            ctypes.memmove(address, buffer.address, len(buffer.view))
             binding.bind_input(spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], dims, address)
         for spec, address in zip(self._outputs, outputs, strict=True):
             dims = list(spec.static_dims or ())
@@ -274,25 +291,39 @@ class OnnxRuntimeExecution:
         return functools.partial(self._run, binding._iobinding, self._options)
 
     def interrupt(self) -> None:
+        self._interrupted = True
         self._options.terminate = True
 
+    def reopen(self) -> None:
+        """Begins another context on the same buffers. What they hold cannot be read before it is
+        overwritten: the host gives no output before a compute, and computes only with every input."""
+        self._closed = False
+
     def close(self) -> None:
-        self._binding = None
+        if self._closed:
+            return
+        self._closed = True
         self._values = []
-        self._in_buffers = []
-        self._out_buffers = []
+        buffers = [buffer for buffer in (*self._in_buffers, *self._out_buffers) if buffer is not None]
+        if not self._interrupted and sum(len(buffer.view) for buffer in buffers) <= _MAX_SPARE_BYTES:
+            self._graph.keep(self)
 
 
-def _buffer(size: int) -> np.ndarray[Any, Any]:
-    """Uninitialised bytes, never of length 0, so that there is always an address to bind."""
-    return np.empty(max(size, 1), np.uint8)
+class _Buffer:
+    """Uninitialised bytes: a view of `size` of them, and an address to bind even where that is 0."""
+
+    __slots__ = ("address", "view")
+
+    def __init__(self, size: int) -> None:
+        array: Any = np.empty(max(size, 1), np.uint8)
+        self.address: int = array.ctypes.data
+        self.view = memoryview(array)[:size]  # keeps the array alive
 
 
 def _view(value: Any, size: int) -> memoryview:
     """The bytes of an OrtValue on the CPU; the view keeps the value alive."""
     if size == 0:
         return memoryview(b"")
-    pointer = (ctypes.c_ubyte * size).from_address(value.data_ptr())
+    pointer: Any = (ctypes.c_ubyte * size).from_address(value.data_ptr())
     pointer._owner = value
     return memoryview(pointer).cast("B")
-

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """`wasinn.toml`: graphs, backends, permissions and limits in one file.
 
-    [graphs.digits]
-    encoding = "onnx"              # or left out: detected
-    files = ["digits.onnx"]        # relative to this file
-    target = "cpu"                 # cpu, gpu, tpu or auto
-    preload = true                 # load when the host starts, not on first use
+[graphs.digits]
+encoding = "onnx"              # or left out: detected
+files = ["digits.onnx"]        # relative to this file
+target = "cpu"                 # cpu, gpu, tpu or auto
+preload = true                 # load when the host starts, not on first use
 
-    [backends]
-    onnx = "onnxruntime"
+[backends]
+onnx = "onnxruntime"
 
-    [permissions]
-    load = false
-    names = ["digits"]
+[permissions]
+load = false
+names = ["digits"]
 
-    [limits]
-    deadline = 10.0
-    max_memory = "256M"
+[limits]
+deadline = 10.0
+max_memory = "256M"
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _graph(table: Mapping[str, Any], folder: Path) -> GraphSource:
 
 def parse_backends(table: Mapping[str, Any]) -> dict[Encoding, str]:
     """ENCODING -> BACKEND by name. Raises ConfigError."""
-    result = {}
+    result: dict[Encoding, str] = {}
     for key, value in table.items():
         try:
             encoding = Encoding.parse(key)

@@ -34,7 +34,9 @@ _GRAPH = 7
 _GRAPH_FIELDS = {1, 2, 5, 10, 11, 12, 13, 14, 15, 16}
 
 
-def fields(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+def fields(
+    data: bytes | memoryview, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, int, int, int]]:
     """(field, wire type, start, end) of each field; `end` may lie beyond `data` for the last one.
 
     For a varint the last two are its value, twice. Raises ValueError for what is not protobuf.

@@ -40,7 +40,9 @@ class CompileCache:
 
     def __init__(self, directory: Path | None, engine_key: str) -> None:
         self._directory = directory
-        self._engine_key = f"{engine_key} wasmtime-{importlib.metadata.version('wasmtime')} {platform.machine()}"
+        self._engine_key = (
+            f"{engine_key} wasmtime-{importlib.metadata.version('wasmtime')} {platform.machine()}"
+        )
         self._checked = False
 
     def module(self, engine: wasmtime.Engine, wasm: bytes) -> wasmtime.Module:
@@ -92,7 +94,9 @@ class CompileCache:
 
 
 def _prune(directory: Path) -> None:
-    files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry) for entry in directory.glob("*.cwasm"))
+    files = sorted(
+        (entry.stat().st_mtime, entry.stat().st_size, entry) for entry in directory.glob("*.cwasm")
+    )
     total = sum(size for _, size, _ in files)
     for _, size, entry in files:
         if total <= MAX_BYTES:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`wasinn.Host`: what an embedder makes once, and runs guests with.
 
-    host = wasinn.Host(graphs={"digits": "onnx:digits.onnx"})
-    result = host.run("guest.wasm", ["seven.png"], dirs=["pictures"], deadline=5)
-    print(result.exit_code, result.stdout.decode())
+host = wasinn.Host(graphs={"digits": "onnx:digits.onnx"})
+result = host.run("guest.wasm", ["seven.png"], dirs=["pictures"], deadline=5)
+print(result.exit_code, result.stdout.decode())
 """
 
 from __future__ import annotations
@@ -298,9 +298,7 @@ class _Run:
             stats = instance.stats
         limit = limit or (instance.control.limit if instance.control.limit == "output" else None)
         seconds = time.perf_counter() - start
-        return RunResult(
-            exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value
-        )
+        return RunResult(exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value)
 
     def _call(self, instance: Instance) -> Any:
         if self._invoke is not None:

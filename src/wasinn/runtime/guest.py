@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import functools
+import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import wasmtime
 
 from wasinn import shipped
+from wasinn.abi.core import capi
 from wasinn.errors import GuestError
 from wasinn.runtime import binary, growth, wasi
 from wasinn.runtime.cache import CompileCache
@@ -23,8 +28,34 @@ class Signature:
     parameters: tuple[str, ...]
     results: tuple[str, ...]
 
+    @functools.cached_property
+    def callable(self) -> bool:
+        """Whether all of it is numbers, which is what can be passed from Python."""
+        return all(kind in _FORMATS for kind in (*self.parameters, *self.results))
+
+    @functools.cached_property
+    def slots(self) -> int:
+        """How many raw values of 16 bytes a call takes."""
+        return max(len(self.parameters), len(self.results), 1)
+
+    @functools.cached_property
+    def pack(self) -> Callable[..., None]:
+        return _layout(self.parameters).pack_into
+
+    @functools.cached_property
+    def unpack(self) -> Callable[..., tuple[Any, ...]]:
+        return _layout(self.results).unpack_from
+
     def __str__(self) -> str:
         return f"({', '.join(self.parameters)}) -> ({', '.join(self.results)})"
+
+
+_FORMATS = {"i32": "i12x", "i64": "q8x", "f32": "f12x", "f64": "d8x"}
+
+
+def _layout(kinds: tuple[str, ...]) -> struct.Struct:
+    """Raw values of wasm, 16 bytes apart."""
+    return struct.Struct("<" + "".join(_FORMATS[kind] for kind in kinds))
 
 
 class Guest:
@@ -56,6 +87,7 @@ class Guest:
             elif isinstance(kind, wasmtime.MemoryType):
                 self.minimum_memory = kind.limits.min * 65536
         self._pre: wasmtime.InstancePre | None = None
+        self.pre_address = 0
         self._lock = threading.Lock()
 
     @property
@@ -66,15 +98,16 @@ class Guest:
     def is_reactor(self) -> bool:
         return "_start" not in self.functions and "_initialize" in self.functions
 
-    def pre(self) -> wasmtime.InstancePre:
-        """The module with its imports resolved. Raises GuestError for what does not link."""
+    def pre(self) -> int:
+        """The address of the module with its imports resolved. Raises GuestError for what does not link."""
         with self._lock:
             if self._pre is None:
                 try:
                     self._pre = self.engine.linker.instantiate_pre(self.module)
                 except wasmtime.WasmtimeError as error:
                     raise link_error(self.name, error) from error
-            return self._pre
+                self.pre_address = capi.address_of(self._pre)
+            return self.pre_address
 
 
 def link_error(name: str, error: Exception) -> GuestError:

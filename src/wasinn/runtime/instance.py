@@ -30,13 +30,6 @@ _NO_LIMIT = -1
 #: A guest, the stub and the hot path.
 _INSTANCES, _TABLES, _MEMORIES = 4, 64, 4
 
-_VALUES = {
-    "i32": struct.Struct("<i"),
-    "i64": struct.Struct("<q"),
-    "f32": struct.Struct("<f"),
-    "f64": struct.Struct("<d"),
-}
-
 
 class Instance:
     """A running guest: its memory, its exports, its handles on the host.
@@ -69,9 +62,11 @@ class Instance:
         self._wasi = Wasi(world, self.control, limits.max_output)
         self._limits = limits
         self._slots = capi.Slots()
-        self._instance = ctypes.create_string_buffer(capi.INSTANCE_SIZE)
-        self._functions: dict[str, tuple[Any, Signature]] = {}
-        self._arguments = ctypes.create_string_buffer(capi.RAW_VALUE_SIZE * 16)
+        self._instance = (ctypes.c_char * capi.INSTANCE_SIZE)()
+        self._instance_address = ctypes.addressof(self._instance)
+        self._functions: dict[str, tuple[Any, int, Signature]] = {}
+        self._arguments = (ctypes.c_char * (capi.RAW_VALUE_SIZE * 16))()
+        self._arguments_address = ctypes.addressof(self._arguments)
         self._started = time.perf_counter()
         self._store = capi.store_new(engine.address, None, None)
         self._context = capi.store_context(self._store)
@@ -121,33 +116,28 @@ class Instance:
         Raises GuestError for a name, a number or a type of argument that the guest does not have,
         GuestTrap if it traps or runs into a limit, GuestExit if it exits.
         """
-        function, signature = self._function(name)
-        buffer = self._arguments
+        _, function, signature = self._functions.get(name) or self._function(name)
         if len(arguments) != len(signature.parameters):
             raise GuestError(
                 f"{name}{signature} takes {len(signature.parameters)} arguments, got {len(arguments)}"
             )
+        buffer = self._arguments
         try:
-            for index, (kind, value) in enumerate(zip(signature.parameters, arguments, strict=True)):
-                _VALUES[kind].pack_into(buffer, capi.RAW_VALUE_SIZE * index, _signed(kind, value))
-        except (struct.error, TypeError) as error:
-            raise GuestError(f"{name}{signature}: argument {value!r} does not fit {kind}: {error}") from None
-        count = max(len(arguments), len(signature.results), 1)
+            signature.pack(buffer, 0, *arguments)
+        except (struct.error, TypeError):
+            signature.pack(buffer, 0, *self._converted(name, signature, arguments))
         self._run(
             capi.call_unchecked,
             self._context,
-            ctypes.addressof(function),
-            ctypes.addressof(buffer),
-            count,
+            function,
+            self._arguments_address,
+            signature.slots,
             self._slots.trap,
         )
-        results = tuple(
-            _VALUES[kind].unpack_from(buffer, capi.RAW_VALUE_SIZE * index)[0]
-            for index, kind in enumerate(signature.results)
-        )
-        if not results:
-            return None
-        return results[0] if len(results) == 1 else results
+        results = signature.unpack(buffer, 0)
+        if len(results) == 1:
+            return results[0]
+        return results or None
 
     def close(self) -> None:
         """Ends the instance and frees all it holds. May be called twice."""
@@ -202,22 +192,20 @@ class Instance:
             capi.raise_error(capi.set_fuel(context, fuel))
 
     def _instantiate(self, hot: bool) -> None:
-        instance = ctypes.addressof(self._instance)
+        instance = self._instance_address
         if not hot:
-            pre = capi.address_of(self.guest.pre())
+            pre = self.guest.pre_address or self.guest.pre()
             self._run(capi.instance_pre_instantiate, pre, self._context, instance, self._slots.trap)
         else:
             linker = capi.linker_clone(capi.address_of(self.guest.engine.linker))
             try:
                 self._link_hot_path(linker)
                 module = capi.address_of(self.guest.module)
-                self._run(
-                    capi.linker_instantiate, linker, self._context, module, instance, self._slots.trap
-                )
+                self._run(capi.linker_instantiate, linker, self._context, module, instance, self._slots.trap)
             finally:
                 capi.linker_delete(linker)
         if self._export(b"memory") and self._slots.extern_kind() == capi.EXTERN_MEMORY:
-            self.state.memory = GuestMemory(self._context, self._slots.payload(capi.MEMORY_SIZE))
+            self.state.memory = GuestMemory(self._context, self._slots.payload(capi.MEMORY_SIZE), fixed=True)
 
     def _link_hot_path(self, linker: int) -> None:
         """Instantiates the stub and puts its functions over the dialect's in `linker`."""
@@ -241,10 +229,7 @@ class Instance:
                     linker, self._context, module, len(module), name.encode(), len(name), extern
                 )
             )
-        table = externs.pop("table")
-        self.state.hot_path = HotPath(
-            self.state, self._context, engine.address, capi.address_of(hot), table, externs
-        )
+        self.state.hot_path = HotPath(self.state, self._context, slow, capi.address_of(hot), externs["table"])
 
     # -- calling ---------------------------------------------------------------------------------------
 
@@ -288,25 +273,40 @@ class Instance:
             return 0
         return capi.read_global_i32(self._context, self._slots.payload(capi.GLOBAL_SIZE))
 
-    def _function(self, name: str) -> tuple[Any, Signature]:
-        found = self._functions.get(name)
-        if found is None:
-            signature = self.guest.functions.get(name)
-            if signature is None or not self._export(name.encode()):
-                known = ", ".join(sorted(self.guest.functions)) or "none"
-                raise GuestError(f"{self.guest.name} exports no function {name!r}; it exports: {known}")
-            strange = [kind for kind in (*signature.parameters, *signature.results) if kind not in _VALUES]
-            if strange:
-                raise GuestError(f"{name}{signature} cannot be called from here: {strange[0]} has no value")
-            needed = capi.RAW_VALUE_SIZE * max(len(signature.parameters), len(signature.results), 1)
-            if needed > len(self._arguments):
-                self._arguments = ctypes.create_string_buffer(needed)
-            found = self._functions[name] = (self._slots.payload(capi.FUNC_SIZE), signature)
+    def _function(self, name: str) -> tuple[Any, int, Signature]:
+        signature = self.guest.functions.get(name)
+        if signature is None or not self._export(name.encode()):
+            known = ", ".join(sorted(self.guest.functions)) or "none"
+            raise GuestError(f"{self.guest.name} exports no function {name!r}; it exports: {known}")
+        if not signature.callable:
+            raise GuestError(f"{name}{signature} cannot be called from here: it takes more than numbers")
+        needed = capi.RAW_VALUE_SIZE * signature.slots
+        if needed > len(self._arguments):
+            self._arguments = (ctypes.c_char * needed)()
+            self._arguments_address = ctypes.addressof(self._arguments)
+        handle = self._slots.payload(capi.FUNC_SIZE)
+        found = self._functions[name] = (handle, ctypes.addressof(handle), signature)
         return found
 
+    def _converted(self, name: str, signature: Signature, arguments: tuple[Any, ...]) -> list[int | float]:
+        """Arguments that do not pack as they are: unsigned integers, which pointers are."""
+        result: list[int | float] = []
+        for kind, value in zip(signature.parameters, arguments, strict=True):
+            bits = int(kind[1:])
+            if kind[0] == "i" and isinstance(value, int) and -(1 << (bits - 1)) <= value < 1 << bits:
+                result.append(value - (1 << bits) if value >> (bits - 1) > 0 else value)
+            elif kind[0] == "f" and isinstance(value, int | float):
+                result.append(float(value))
+            else:
+                raise GuestError(f"{name}{signature}: the argument {value!r} is not an {kind}")
+        return result
+
     def _export(self, name: bytes) -> bool:
-        instance = ctypes.addressof(self._instance)
-        return bool(capi.instance_export_get(self._context, instance, name, len(name), self._slots.extern))
+        return bool(
+            capi.instance_export_get(
+                self._context, self._instance_address, name, len(name), self._slots.extern
+            )
+        )
 
     def _memory(self) -> GuestMemory:
         memory = self.state.memory
@@ -319,11 +319,3 @@ class Instance:
         """Called by the watchdog's thread: ends what runs outside wasm."""
         self.state.host.interrupt(f"limit {reason}")
         self._wasi.unblock()
-
-
-def _signed(kind: str, value: int | float) -> int | float:
-    """Unsigned integers, which pointers are, as the signed ones of the same bits."""
-    bits = {"i32": 32, "i64": 64}.get(kind)
-    if bits is not None and isinstance(value, int) and 1 << (bits - 1) <= value < 1 << bits:
-        return value - (1 << bits)
-    return value

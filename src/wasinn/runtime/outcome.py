@@ -86,12 +86,10 @@ _KINDS = {
 }
 
 
-def trap_of(
-    reason: Exception, limit: str | None, limits: Limits, refused_growth: int
-) -> GuestTrap:
+def trap_of(reason: Exception, limit: str | None, limits: Limits, refused_growth: int) -> GuestTrap:
     """What a trap or an error of wasmtime means, given which limit was passed."""
-    code = getattr(reason, "trap_code", None)
-    kind = _KINDS.get(code, code.name.lower() if code is not None else "error")
+    code: wasmtime.TrapCode | None = getattr(reason, "trap_code", None)
+    kind = "error" if code is None else _KINDS.get(code, str(code.name).lower())
     text = str(reason)
     if kind == "error":
         kind = _kind_from_text(text, kind)

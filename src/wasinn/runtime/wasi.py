@@ -142,6 +142,9 @@ class Wasi:
     def attach(self, store_context: int) -> None:
         """Gives the configuration to a store. Raises ConfigError for a directory that is not there."""
         world = self._world
+        if not (world.arguments or world.environment or world.directories or world.stdin):
+            self._give(store_context, capi.wasi_config_new())
+            return
         config = wasmtime.WasiConfig()
         if world.arguments:
             config.argv = list(world.arguments)
@@ -159,12 +162,15 @@ class Wasi:
             vector = ffi.bytes_to_capi(bytes(world.stdin))
             ffi.wasi_config_set_stdin_bytes(config.ptr(), vector)
         address = capi.address_of(config)
-        if self.stdout is not None:
-            capi.wasi_set_stdout(address, _OUTPUT, self.stdout.number, None)
-        if self.stderr is not None:
-            capi.wasi_set_stderr(address, _OUTPUT, self.stderr.number, None)
         config._consume()  # the store owns it from here
-        capi.raise_error(capi.set_wasi(store_context, address))
+        self._give(store_context, address)
+
+    def _give(self, store_context: int, config: int) -> None:
+        if self.stdout is not None:
+            capi.wasi_set_stdout(config, _OUTPUT, self.stdout.number, None)
+        if self.stderr is not None:
+            capi.wasi_set_stderr(config, _OUTPUT, self.stderr.number, None)
+        capi.raise_error(capi.set_wasi(store_context, config))
 
     def unblock(self) -> None:
         """Ends a read of stdin that waits. For any thread."""
@@ -242,7 +248,9 @@ def _poll_oneoff(_env: int, caller: int, arguments: int, _count: int) -> int:
     try:
         state = running[get_ident()]
         memory = state.guest_memory(caller)
-        put_result(arguments, _poll(memory, state.run, *_POLL_ARGUMENTS.unpack_from(capi.ADDRESS_SPACE, arguments)))
+        put_result(
+            arguments, _poll(memory, state.run, *_POLL_ARGUMENTS.unpack_from(capi.ADDRESS_SPACE, arguments))
+        )
     except Exception:
         put_result(arguments, _EFAULT)
     except BaseException as error:

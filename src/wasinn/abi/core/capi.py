@@ -51,6 +51,9 @@ OUTPUT_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_ssize_t, _PTR, _PTR, _SIZE)
 ADDRESS_SPACE = memoryview((ctypes.c_ubyte * (1 << 62)).from_address(0)).cast("B")
 
 
+_POINTER = struct.Struct("<Q")
+
+
 def _kept(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
     function = getattr(_keep_library, name)
     function.restype, function.argtypes = result, arguments
@@ -176,9 +179,13 @@ def read_global_i32(context: int, handle: Any) -> int:
 def make_extern(kind: int, payload: Any) -> Any:
     """A wasmtime_extern_t, as a ctypes buffer, from its kind and its payload."""
     extern = ctypes.create_string_buffer(EXTERN_SIZE)
-    extern[0] = kind
+    extern[0] = bytes([kind])
     ctypes.memmove(ctypes.addressof(extern) + EXTERN_PAYLOAD, payload, ctypes.sizeof(payload))
     return extern
+
+
+_ExternBuffer = ctypes.c_char * EXTERN_SIZE
+_SlotsBuffer = ctypes.c_char * (EXTERN_SIZE + 8)
 
 
 class Slots:
@@ -187,23 +194,28 @@ class Slots:
     __slots__ = ("_buffer", "extern", "trap")
 
     def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(EXTERN_SIZE + 16)
+        self._buffer = _SlotsBuffer()
         self.extern = ctypes.addressof(self._buffer)
         self.trap = self.extern + EXTERN_SIZE
 
     def extern_kind(self) -> int:
-        return self._buffer.raw[0]
+        return ADDRESS_SPACE[self.extern]
 
     def payload(self, size: int) -> Any:
         """A copy of the extern's payload, as a ctypes buffer."""
-        start = EXTERN_PAYLOAD
-        return ctypes.create_string_buffer(self._buffer.raw[start : start + size], size)
+        copy = (ctypes.c_char * size)()
+        ctypes.memmove(copy, self.extern + EXTERN_PAYLOAD, size)
+        return copy
 
     def copy(self) -> Any:
         """A copy of the whole extern, as a ctypes buffer."""
-        return ctypes.create_string_buffer(self._buffer.raw[:EXTERN_SIZE], EXTERN_SIZE)
+        copy = _ExternBuffer()
+        ctypes.memmove(copy, self.extern, EXTERN_SIZE)
+        return copy
 
     def take_trap(self) -> int:
-        (pointer,) = struct.unpack_from("<Q", self._buffer, EXTERN_SIZE)
-        struct.pack_into("<Q", self._buffer, EXTERN_SIZE, 0)
+        """The trap pointer that the last call left, or 0; it is left only once."""
+        (pointer,) = _POINTER.unpack_from(ADDRESS_SPACE, self.trap)
+        if pointer:
+            _POINTER.pack_into(ADDRESS_SPACE, self.trap, 0)
         return int(pointer)

@@ -66,18 +66,17 @@ class HotPath:
         self,
         state: InstanceState,
         store_context: int,
-        engine: int,
+        slow_linker: int,
         hot_module: int,
         stub_table: Any,
-        slow: dict[str, Any],
     ) -> None:
-        """`stub_table` and the values of `slow` are externs (ctypes buffers) of the same store."""
+        """`slow_linker` has the Python functions as module `slow`; `stub_table` is the table's extern,
+        a ctypes buffer."""
         self._state = state
         self._store = store_context
-        self._engine = engine
+        self._slow_linker = slow_linker
         self._module = hot_module
         self._table = stub_table
-        self._slow = slow
         self._computes: dict[int, int] = {}
         self._types: dict[tuple[int, int], int] = {}
         self._records: dict[int, int] = {}
@@ -206,15 +205,13 @@ class HotPath:
         memory = self._state.memory
         if memory is None:
             return False
-        linker = capi.linker_new(self._engine)
+        linker = capi.linker_clone(self._slow_linker)
         try:
             callback = capi.CALLBACK(self._make_run())
             self._keep.append(callback)
             capi.define_function(linker, "host", "run", 1, callback)
             self._define(linker, "guest", "memory", capi.make_extern(capi.EXTERN_MEMORY, memory.handle))
             self._define(linker, "stub", "table", self._table)
-            for name in HOT_NAMES:
-                self._define(linker, "slow", name, self._slow[name])
             instance = ctypes.create_string_buffer(capi.INSTANCE_SIZE)
             slots = capi.Slots()
             error = capi.linker_instantiate(
@@ -237,7 +234,13 @@ class HotPath:
         names = module.encode(), name.encode()
         capi.raise_error(
             capi.linker_define(
-                linker, self._store, names[0], len(names[0]), names[1], len(names[1]), ctypes.addressof(extern)
+                linker,
+                self._store,
+                names[0],
+                len(names[0]),
+                names[1],
+                len(names[1]),
+                ctypes.addressof(extern),
             )
         )
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest's linear memory: every pointer and length of a guest goes through here.
 
-Base and size are asked for on every call, because `memory.grow` may move the one and changes the
-other. Nothing is read or written before its whole range has been held against the size.
+`memory.grow` changes the size, and where the engine is not ours it may move the base: then both are
+asked for on every call. Nothing is read or written before its whole range has been held against the size.
 """
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from typing import Any
 
@@ -24,13 +25,16 @@ TRIPLE = struct.Struct("<III")
 class GuestMemory:
     """The memory that a guest exports, in one store."""
 
-    __slots__ = ("_context", "_handle", "_reference", "base", "size")
+    __slots__ = ("_context", "_handle", "_reference", "base", "fixed", "size")
 
-    def __init__(self, context: int, handle: Any) -> None:
-        """`context`: the wasmtime_context_t*; `handle`: a ctypes buffer with a wasmtime_memory_t."""
-        import ctypes
+    def __init__(self, context: int, handle: Any, fixed: bool = False) -> None:
+        """`context`: the wasmtime_context_t*; `handle`: a ctypes buffer with a wasmtime_memory_t.
 
+        `fixed` says that the engine reserves 4 GiB for each memory, so that growing never moves it;
+        then only the size is asked for, and only when what is known of it is not enough.
+        """
         self._context = context
+        self.fixed = fixed
         self._handle = handle
         self._reference = ctypes.addressof(handle)
         self.base = 0
@@ -95,6 +99,10 @@ class GuestMemory:
 
     def _check(self, pointer: int, length: int, what: str) -> None:
         if pointer + length > self.size:
+            if self.fixed:
+                self.refresh()
+                if pointer + length <= self.size:
+                    return
             raise invalid_argument(
                 f"{what} at 0x{pointer:x} with {length} bytes lies outside the guest's memory "
                 f"of {self.size} bytes"

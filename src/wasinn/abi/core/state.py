@@ -64,7 +64,7 @@ class InstanceState:
         memory = self.memory
         if memory is None:
             memory = self.memory = GuestMemory.of_caller(caller)
-        else:
+        elif not memory.fixed:
             memory.refresh()
         return memory
 

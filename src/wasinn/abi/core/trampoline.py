@@ -122,7 +122,9 @@ class ForeignInstances:
             return
         self._stores[store] = [key]
         reference = ctypes.create_string_buffer(32)
-        capi.externref_new(context, store, ctypes.cast(self._finalizer, ctypes.c_void_p), ctypes.addressof(reference))
+        capi.externref_new(
+            context, store, ctypes.cast(self._finalizer, ctypes.c_void_p), ctypes.addressof(reference)
+        )
 
     def _store_gone(self, store: int | None) -> None:
         try:

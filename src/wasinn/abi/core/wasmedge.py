@@ -13,7 +13,13 @@ from wasinn.abi.core.witx import MODULE
 
 
 def load_by_name_with_config(
-    state: InstanceState, memory: GuestMemory, name: int, length: int, config: int, config_length: int, out: int
+    state: InstanceState,
+    memory: GuestMemory,
+    name: int,
+    length: int,
+    config: int,
+    config_length: int,
+    out: int,
 ) -> None:
     memory.check_u32(out, "the place for the graph handle")
     text = memory.text(name, length, "the graph's name")

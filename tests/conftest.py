@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several tests need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wasinn
+from driver import Driver
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real models and pictures, which does not come with the project."""
+    chosen = os.environ.get("WASINN_DATA")
+    folder = Path(chosen) if chosen else Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no folder of real models at {folder}; set WASINN_DATA")
+    return folder
+
+
+MakeDriver = Callable[..., Driver]
+
+
+@pytest.fixture
+def drive() -> Iterator[MakeDriver]:
+    """Makes drivers: `drive(graphs={"name": model_bytes}, module=..., hot=..., permissions=...)`."""
+    opened: list[Any] = []
+
+    def make(
+        graphs: dict[str, Any] | None = None,
+        permissions: wasinn.Permissions | None = None,
+        host: wasinn.Host | None = None,
+        **options: Any,
+    ) -> Driver:
+        if host is None:
+            sources = {
+                name: wasinn.GraphSource.from_bytes(source) if isinstance(source, bytes) else source
+                for name, source in (graphs or {}).items()
+            }
+            host = wasinn.Host(graphs=sources, permissions=permissions)
+        driver = Driver(host, **options)
+        opened.append(driver)
+        return driver
+
+    yield make
+    for driver in opened:
+        driver.close()
