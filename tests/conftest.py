@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import wasinn
 from driver import Driver
@@ -51,3 +52,20 @@ def drive() -> Iterator[MakeDriver]:
     yield make
     for driver in opened:
         driver.close()
+
+
+def require_backend(name: str) -> None:
+    """Skips where a backend is not installed; fails where all of them must be (CI)."""
+    from wasinn.backends import lookup
+
+    if lookup.by_name(name).version() is not None:
+        return
+    reason = f"backend {name} is not installed"
+    if os.environ.get("WASINN_REQUIRE_BACKENDS"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("soak", deadline=None, print_blob=True, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

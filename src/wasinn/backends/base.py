@@ -72,8 +72,9 @@ class Bindable(Protocol):
     def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
         """A call that computes from the buffers at `inputs` into those at `outputs`.
 
-        The inputs last given are copied there. The buffers have the dims last given to `set_input` and last computed, are aligned to 64
-        bytes and outlive the execution. None where the model's shapes are not all fixed.
+        The inputs last given are copied there. The buffers have the dims last given to `set_input`
+        and last computed, are aligned to 64 bytes and outlive the execution. None where the model's
+        shapes are not all fixed.
         """
 
 

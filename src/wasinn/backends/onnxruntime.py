@@ -54,7 +54,7 @@ _TYPES: dict[str, tuple[TensorType, int]] = {
     "tensor(float8e5m2)": (TensorType.F8E5M2, 19),
     "tensor(float8e5m2fnuz)": (TensorType.F8E5M2FNUZ, 20),
 }
-_ONNX_NUMBER = {tensor_type: number for tensor_type, number in _TYPES.values()}
+_ONNX_NUMBER = dict(_TYPES.values())
 _BY_ONNX_NUMBER = {number: tensor_type for tensor_type, number in _TYPES.values()}
 
 _PROVIDERS = {Target.CPU: "CPUExecutionProvider", Target.GPU: "CUDAExecutionProvider"}
@@ -265,7 +265,8 @@ class OnnxRuntimeExecution:
         spec = self._outputs[index]
         if self._prebound[index]:
             dims, buffer = spec.static_dims, self._out_buffers[index]
-            assert dims is not None and buffer is not None
+            assert dims is not None
+            assert buffer is not None
             return Tensor(dims, spec.type, buffer.view)
         value = self._values[index]
         if not value.has_value():

@@ -66,7 +66,7 @@ def _instrument(module: bytes) -> bytes:
         return module
     functions, _ = read_u32(found[FUNCTION], 0)
     new_function = facts.imported_functions + functions
-    bodies, position = _replace_in_code(code, write_u32(new_function))
+    bodies = _replace_in_code(code, write_u32(new_function))
     if bodies is None:
         return module
     types, start = read_u32(found[TYPE], 0)
@@ -129,7 +129,7 @@ def _growing_function(refused: int) -> bytes:
     return write_u32(len(body)) + body
 
 
-def _replace_in_code(code: bytes, target: bytes) -> tuple[list[bytes] | None, int]:
+def _replace_in_code(code: bytes, target: bytes) -> list[bytes] | None:
     """The function bodies, with their sizes, and each memory.grow replaced; None if there is none."""
     count, position = read_u32(code, 0)
     bodies = []
@@ -143,7 +143,7 @@ def _replace_in_code(code: bytes, target: bytes) -> tuple[list[bytes] | None, in
             body = _replaced(body, places, _CALL + target)
         bodies.append(write_u32(len(body)) + body)
         position = start + size
-    return (bodies if replaced else None), position
+    return bodies if replaced else None
 
 
 def _replaced(body: bytes, places: list[int], instruction: bytes) -> bytes:
@@ -172,9 +172,8 @@ def _growth_places(body: bytes) -> list[int]:
 
 # How the immediates of an opcode look: n numbers (LEB128 of either sign has the same length).
 _NUMBERS = dict.fromkeys(
-    [0x02, 0x03, 0x04, 0x06, 0x07, 0x08, 0x09, 0x0C, 0x0D, 0x10, 0x12, 0x14, 0x15, 0x18]
-    + list(range(0x20, 0x27))
-    + [0x3F, 0x40, 0x41, 0x42, 0xD0, 0xD2, 0xD5, 0xD6],
+    (0x02, 0x03, 0x04, 0x06, 0x07, 0x08, 0x09, 0x0C, 0x0D, 0x10, 0x12, 0x14, 0x15, 0x18)
+    + (*range(0x20, 0x27), 0x3F, 0x40, 0x41, 0x42, 0xD0, 0xD2, 0xD5, 0xD6),
     1,
 )
 _NUMBERS.update(dict.fromkeys([0x11, 0x13, *range(0x28, 0x3F)], 2))

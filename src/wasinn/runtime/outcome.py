@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +132,10 @@ def _short(text: str) -> str:
     return lines[-1].removeprefix("wasm trap: ") if lines else "trap"
 
 
+#: A line of wasmtime's backtrace: `0:  0x7949 - module!function`.
+_FRAME = re.compile(r"^\s*\d+:\s+0x([0-9a-f]+) - (?:[^!\n]*!)?(.+)$", re.MULTILINE)
+
+
 def _backtrace(reason: Exception, text: str) -> tuple[str, ...]:
     frames = getattr(reason, "frames", None)
     if frames:
@@ -138,4 +143,9 @@ def _backtrace(reason: Exception, text: str) -> tuple[str, ...]:
             f"{frame.func_name or f'function {frame.func_index}'} at 0x{frame.module_offset:x}"
             for frame in frames
         )
-    return tuple(line.strip() for line in text.splitlines() if line.strip().startswith(tuple("0123456789")))
+    return tuple(f"{_function_name(name)} at 0x{offset}" for offset, name in _FRAME.findall(text))
+
+
+def _function_name(name: str) -> str:
+    """`<wasm function 58>`, which stands for a function without a name, as elsewhere."""
+    return name.removeprefix("<wasm ").removesuffix(">") if name.startswith("<wasm function") else name

@@ -137,7 +137,6 @@ class Wasi:
         self.stderr = _sink(world.stderr, control, max_output, 2)
         self._pump: _StdinPump | None = None
         self._world = world
-        self._control = control
 
     def attach(self, store_context: int) -> None:
         """Gives the configuration to a store. Raises ConfigError for a directory that is not there."""
@@ -156,8 +155,9 @@ class Wasi:
             except wasmtime.WasmtimeError:
                 raise ConfigError(f"there is no directory {str(directory.host)!r}") from None
         if world.stdin == "inherit":
-            self._pump = _StdinPump(self._control)
+            self._pump = _StdinPump()
             config.stdin_file = self._pump.path
+            self._pump.start()
         elif world.stdin:
             vector = ffi.bytes_to_capi(bytes(world.stdin))
             ffi.wasi_config_set_stdin_bytes(config.ptr(), vector)
@@ -193,11 +193,16 @@ def _sink(stream: Stream, control: RunControl, limit: int | None, descriptor: in
 class _StdinPump:
     """The process's stdin through a pipe, so that a guest's read of it can be ended."""
 
-    def __init__(self, control: RunControl) -> None:
+    def __init__(self) -> None:
         self._read, self._write = os.pipe()
         self.path = f"/dev/fd/{self._read}"
         self._stopped = threading.Event()
-        self._control = control
+        self._started = False
+
+    def start(self) -> None:
+        """Begins, once wasmtime has opened `path`: the guest's end is then wasmtime's alone."""
+        os.close(self._read)
+        self._started = True
         threading.Thread(target=self._work, name="wasinn-stdin", daemon=True).start()
 
     def _work(self) -> None:
@@ -216,10 +221,13 @@ class _StdinPump:
             pass  # a closed stdin reads as empty
         finally:
             os.close(self._write)
-            os.close(self._read)
 
     def stop(self) -> None:
         self._stopped.set()
+        if not self._started:
+            self._started = True
+            os.close(self._read)
+            os.close(self._write)
 
 
 # -- the two functions --------------------------------------------------------------------------

@@ -154,8 +154,7 @@ def define_function(linker: int, module: str, name: str, arity: int, callback: A
 
 def make_error(pointer: int) -> wasmtime.WasmtimeError:
     """The exception for a `wasmtime_error_t*`, which it owns; ExitTrap for an exit."""
-    error = wasmtime.WasmtimeError._from_ptr(ctypes.cast(pointer, ctypes.POINTER(ffi.wasmtime_error_t)))
-    return error
+    return wasmtime.WasmtimeError._from_ptr(ctypes.cast(pointer, ctypes.POINTER(ffi.wasmtime_error_t)))
 
 
 def make_trap(pointer: int) -> wasmtime.Trap:

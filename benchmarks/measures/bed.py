@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the measures share: the models on disk, sessions of onnxruntime, and the guest `@bench`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnxruntime
+
+import models
+import wasinn
+from measures.pairs import Block
+
+MODELS = Path(__file__).parent.parent / ".models"
+
+T = TypeVar("T")
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class BenchmarkError(Exception):
+    """A guest that failed, or gave another answer than onnxruntime: its time means nothing."""
+
+
+def model_file(name: str) -> Path:
+    """The model's file, written if it is not there, or older than what writes it."""
+    path = MODELS / f"{name}.onnx"
+    if not path.exists() or path.stat().st_mtime < Path(models.__file__).stat().st_mtime:
+        MODELS.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=MODELS) as folder:  # an interrupted write leaves nothing
+            written = Path(folder) / path.name
+            models.MODELS[name].write(written)
+            written.replace(path)
+    return path
+
+
+def native_session(model: str | bytes, threads: int | None = 1) -> Any:
+    """A session of onnxruntime, with as many threads as the guest's graph; None is its default."""
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def new_host(*names: str) -> wasinn.Host:
+    """A host with those models, loaded, each on one thread."""
+    host = wasinn.Host(graphs={name: f"onnx:{model_file(name)}?threads=1" for name in names})
+    host.preload()
+    return host
+
+
+def guest_input(name: str) -> Array:
+    """The input that `@bench` gives the model: the same numbers as its `fill` makes."""
+    dims = models.MODELS[name].input_dims
+    multiplier, increment, seed = np.uint32(1664525), np.uint32(1013904223), np.uint32(12345)
+    powers = np.multiply.accumulate(np.full(int(np.prod(dims)), multiplier), dtype=np.uint32)
+    sums = np.cumsum(powers, dtype=np.uint32) - powers + np.uint32(1)
+    states = powers * seed + increment * sums
+    values = (states >> np.uint32(8)).astype(np.float32) / np.float32(1 << 24) - np.float32(0.5)
+    return values.reshape(dims)
+
+
+def checksum(output: Array) -> str:
+    """FNV-1a, as `@bench` prints it."""
+    value = 2166136261
+    for byte in output.tobytes():
+        value = (value ^ byte) * 16777619 & 0xFFFFFFFF
+    return f"{value:08x}"
+
+
+@dataclass(frozen=True)
+class GuestLoop:
+    """The guest `@bench` on one model: set_input, compute and get_output, `calls` times, and as many
+    again without a clock in between."""
+
+    host: wasinn.Host
+    model: str
+    calls: int
+    warm_up: int
+
+    @property
+    def inferences(self) -> int:
+        return 2 * self.calls + self.warm_up
+
+    @property
+    def arguments(self) -> list[str]:
+        model = models.MODELS[self.model]
+        dims = "x".join(map(str, model.input_dims))
+        return [str(self.calls), str(self.warm_up), str(model.output_bytes), dims, self.model]
+
+    def run(self) -> bytes:
+        """Runs it as a host does; what it printed. Raises BenchmarkError."""
+        result = self.host.run("@bench", self.arguments)
+        if not result.ok:
+            raise BenchmarkError(f"@bench on {self.model}: {result}")
+        return result.stdout
+
+    def run_slow(self) -> bytes:
+        """The same without the hot path, which an instance has only if it is asked for."""
+        with self.host.instantiate("@bench", ["bench", *self.arguments]) as instance:
+            with contextlib.suppress(wasinn.GuestExit):
+                instance.call("_start")
+            return instance.stdout
+
+
+def block_of(printed: bytes, expected: str | None = None) -> Block:
+    """The block that `@bench` printed. Raises BenchmarkError if its output is not the `expected`."""
+    found = json.loads(printed)
+    if expected is not None and found["checksum"] != expected:
+        raise BenchmarkError(f"the guest's output is not onnxruntime's ({expected}): {found}")
+    return Block(found["median_ns"] / 1e9, found["min_ns"] / 1e9)
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Does `work` in a thread of its own: an instance does not belong in the main thread, where
+    Python handles signals."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(work).result()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wasinn backends`: which ML runtimes are there, and how to get the others."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from wasinn.backends import lookup
+from wasinn.backends.base import BackendInfo
+from wasinn.cli.common import Subparsers, table
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "backends",
+        help="list the ML runtimes",
+        description="Lists the backends: version, encodings and devices of those that are installed, "
+        "and how to install the others.",
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    infos = [backend.info() for backend in lookup.all_backends()]
+    if options.json:
+        print(json.dumps([_as_json(info) for info in infos], indent=2))
+        return 0
+    rows = [("backend", "version", "encodings", "targets")]
+    for info in infos:
+        encodings = ", ".join(encoding.label for encoding in info.encodings)
+        devices = ", ".join(f"{target.label} ({name})" for target, name in info.devices.items())
+        rows.append((info.name, info.version or "-", encodings, devices or f"not installed: {info.install}"))
+    print(table(rows))
+    return 0
+
+
+def _as_json(info: BackendInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "installed": info.installed,
+        "version": info.version,
+        "encodings": [encoding.label for encoding in info.encodings],
+        "devices": {target.label: name for target, name in info.devices.items()},
+        "install": info.install,
+    }
