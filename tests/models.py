@@ -40,7 +40,10 @@ def identity(onnx_type: int = TensorProto.FLOAT, dims: Dims | None = (1, 4)) -> 
 
 def add(dims: Dims = (1, 4)) -> bytes:
     """sum = a + b, and difference = a - b: two inputs, two outputs."""
-    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sub", ["a", "b"], ["difference"])]
+    nodes = [
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Sub", ["a", "b"], ["difference"]),
+    ]
     float_ = TensorProto.FLOAT
     return onnx_model(
         nodes,

@@ -7,26 +7,17 @@ so that a new function is tested as soon as it is listed in `FUNCTIONS`.
 
 from __future__ import annotations
 
-import random
 import struct
-import tracemalloc
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from onnx import TensorProto
 
 import models
-import wasinn
 from conftest import MakeDriver
 from driver import PAGES, Driver
 from wasinn.abi.core.state import Function
-from wasinn.runtime.engine import FUNCTIONS
-from wasinn.spec import Encoding
 
 WITX, WAMR = "wasi_ephemeral_nn", "wasi_nn"
 END = PAGES * 65536

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documents show works, and what they point to is there."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_readme_program_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(compile(program, "README.md", "exec"), {})
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("0 /p/seven.png\t1\t7\t")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_the_demo_gets_every_digit_right(capsys: pytest.CaptureFixture[str]) -> None:
+    main = runpy.run_path(str(ROOT / "examples" / "demo.py"))["main"]
+    assert main() == 0
+    assert "10 of 10 answers are right" in capsys.readouterr().out
+
+
+def test_the_documented_options_are_the_commands() -> None:
+    text = subprocess.run(
+        [sys.executable, "-m", "wasinn", "run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    offered = set(re.findall(r"--[a-z][a-z-]+", text)) - {"--help", "--name", "--size", "--colour"}
+    documented = set(re.findall(r"`(--[a-z][a-z-]+)", (ROOT / "docs" / "cli.md").read_text()))
+    assert offered == documented - {"--json"}
