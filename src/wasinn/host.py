@@ -19,7 +19,6 @@ import json
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +44,13 @@ class Shared:
     permissions: Permissions = Permissions()
 
 
+class Counts(dict[str, int]):
+    """Numbers by name; 0 for a name that is not there."""
+
+    def __missing__(self, key: str) -> int:
+        return 0
+
+
 @dataclass
 class Stats:
     """What one instance has asked of the host. Times in seconds, sizes in bytes.
@@ -53,14 +59,14 @@ class Stats:
     graphs by the name of their backend.
     """
 
-    calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    calls: Counts = field(default_factory=Counts)
     failures: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     computes: int = 0
     compute_seconds: float = 0.0
     load_seconds: float = 0.0
-    backends: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    backends: Counts = field(default_factory=Counts)
 
 
 class GraphHandle:

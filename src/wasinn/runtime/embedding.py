@@ -8,6 +8,7 @@ print(result.exit_code, result.stdout.decode())
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,10 +30,11 @@ from wasinn.graphs.source import GraphSource
 from wasinn.host import GuestHost, Shared, Stats
 from wasinn.runtime.cache import CompileCache, default_directory
 from wasinn.runtime.engine import FUNCTIONS, get_engine
-from wasinn.runtime.guest import Guest, read_guest
+from wasinn.runtime.guest import FileState, Guest, find_guest
 from wasinn.runtime.instance import Instance
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
+from wasinn.runtime.threads import call_elsewhere
 from wasinn.runtime.wasi import Directory, Stream, World
 
 GraphLike = GraphSource | str
@@ -68,7 +70,7 @@ class Host:
         directory = None if cache is False else (Path(cache) if cache else default_directory())
         self._caches: dict[bool, CompileCache] = {}
         self._cache_directory = directory
-        self._guests: dict[tuple[str, int, int, bool], Guest] = {}
+        self._guests: dict[tuple[FileState, bool], Guest] = {}
         self._lock = threading.Lock()
         self._linked: list[tuple[trampoline.ForeignInstances, list[Any]]] = []
 
@@ -101,18 +103,17 @@ class Host:
     def guest(self, guest: str | Path | bytes, fuel: bool = False) -> Guest:
         """Compiles a guest (a path, `@NAME` of a shipped one, or its bytes), or takes it from the
         cache. Raises GuestError."""
-        key = _file_key(guest, fuel)
-        if key is not None and key in self._guests:
-            return self._guests[key]
-        wasm, name = read_guest(guest)
+        wasm, name, key = find_guest(guest)
+        if key is not None and (key, fuel) in self._guests:
+            return self._guests[key, fuel]
         engine = get_engine(fuel)
         with self._lock:
             cache = self._caches.get(fuel)
             if cache is None:
                 cache = self._caches[fuel] = CompileCache(self._cache_directory, engine.key)
-        compiled = Guest(wasm, name, engine, cache)
+        compiled = Guest(wasm(), name, engine, cache)
         if key is not None:
-            self._guests[key] = compiled
+            self._guests[key, fuel] = compiled
         return compiled
 
     def instantiate(
@@ -178,8 +179,9 @@ class Host:
             known = ", ".join(sorted(guest.functions)) or "none"
             raise GuestError(f"{guest.name} exports no function {invoke!r}; it exports: {known}")
         world = World((guest.name, *args), env or {}, _directories(dirs), stdin, stdout, stderr)
-        run = _Run(guest, self._shared, world, limits, invoke, invoke_args, trace)
-        return run.wait()
+        make = functools.partial(Instance, guest, self._shared, world, limits, long_lived=True, trace=trace)
+        run = _Run(guest, make, invoke, invoke_args)
+        return call_elsewhere(run.result, run.interrupt)
 
     # -- other people's stores -----------------------------------------------------------------------
 
@@ -223,58 +225,31 @@ _linked_callbacks: list[Any] = []
 
 
 class _Run:
-    """One run, in a thread of its own: a signal must never arrive inside a callback."""
+    """One run of a guest from its start to its end."""
 
     def __init__(
         self,
         guest: Guest,
-        shared: Shared,
-        world: World,
-        limits: Limits,
+        make: Callable[[], Instance],
         invoke: str | None,
         invoke_args: Sequence[int | float | str],
-        trace: bool,
     ) -> None:
-        self._make: Callable[[], Instance] = lambda: Instance(
-            guest, shared, world, limits, long_lived=True, trace=trace
-        )
         self._guest = guest
+        self._make = make
         self._invoke = invoke
         self._invoke_args = invoke_args
         self._instance: Instance | None = None
-        self._result: RunResult | None = None
-        self._error: BaseException | None = None
-        self._done = threading.Event()
         self._interrupted = False
 
-    def wait(self) -> RunResult:
-        thread = threading.Thread(target=self._work, name="wasinn-guest", daemon=True)
-        thread.start()
-        try:
-            self._done.wait()
-        except BaseException:
-            self._interrupted = True
-            instance = self._instance
-            if instance is not None:
-                instance.control.stop("interrupted")
-            self._done.wait(5)
-            raise
-        thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None
-        return self._result
+    def interrupt(self) -> None:
+        """Ends the guest. For any thread."""
+        self._interrupted = True
+        instance = self._instance
+        if instance is not None:
+            instance.control.stop("interrupted")
 
-    def _work(self) -> None:
-        try:
-            self._result = self._run()
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._instance = None
-            self._done.set()
-
-    def _run(self) -> RunResult:
+    def result(self) -> RunResult:
+        """Makes the instance, runs it, and says how it ended."""
         start = time.perf_counter()
         exit_code: int | None = 0
         trap: Trap | None = None
@@ -346,14 +321,3 @@ def _directories(dirs: Directories) -> tuple[Directory, ...]:
     if isinstance(dirs, Mapping):
         return tuple(Directory(Path(host), guest) for guest, host in dirs.items())
     return tuple(each if isinstance(each, Directory) else Directory.parse(str(each)) for each in dirs)
-
-
-def _file_key(guest: str | Path | bytes, fuel: bool) -> tuple[str, int, int, bool] | None:
-    """What tells one state of a guest's file from another; None for bytes."""
-    if isinstance(guest, bytes):
-        return None
-    try:
-        found = Path(guest).stat()
-    except OSError:
-        return None
-    return str(guest), found.st_mtime_ns, found.st_size, fuel

@@ -114,16 +114,32 @@ def link_error(name: str, error: Exception) -> GuestError:
     return GuestError(f"{name} does not link with this host: {_first_lines(error)}")
 
 
-def read_guest(guest: str | Path | bytes) -> tuple[bytes, str]:
-    """The bytes and the name of a guest given as a path (or `@NAME`) or as bytes. Raises GuestError."""
+#: What tells one state of a file from another: its path, its time of change in ns, its size.
+FileState = tuple[str, int, int]
+
+
+def find_guest(guest: str | Path | bytes) -> tuple[Callable[[], bytes], str, FileState | None]:
+    """A guest given as a path, as `@NAME` of a shipped one, or as bytes: how to read it, its name, and
+    the state of its file. Raises GuestError."""
     if isinstance(guest, bytes):
-        return guest, "guest"
+        return lambda: guest, "guest", None
     try:
         path = shipped.resolve(str(guest), "guests")
-        return path.read_bytes(), path.name
+        found = path.stat()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise GuestError(f"cannot read the guest {str(guest)!r}: {reason}") from error
+        raise _unreadable(guest, error) from error
+
+    def read() -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise _unreadable(guest, error) from error
+
+    return read, path.name, (str(path), found.st_mtime_ns, found.st_size)
+
+
+def _unreadable(guest: str | Path, error: OSError) -> GuestError:
+    return GuestError(f"cannot read the guest {str(guest)!r}: {error.strerror or error}")
 
 
 def _core_module(wasm: bytes, name: str) -> bytes:

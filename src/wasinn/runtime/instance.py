@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 import time
 from threading import get_ident
@@ -19,7 +20,7 @@ from wasinn.abi.core.state import InstanceState
 from wasinn.abi.core.trampoline import running
 from wasinn.errors import GuestError
 from wasinn.host import GuestHost, Shared, Stats
-from wasinn.runtime import growth
+from wasinn.runtime import growth, threads
 from wasinn.runtime.engine import Engine
 from wasinn.runtime.guest import Guest, Signature, link_error
 from wasinn.runtime.limits import EPOCH_MOVED, Limits, RunControl, controls, watchdog
@@ -34,8 +35,8 @@ _INSTANCES, _TABLES, _MEMORIES = 4, 64, 4
 class Instance:
     """A running guest: its memory, its exports, its handles on the host.
 
-    Use it in one thread at a time, and not in the main thread of a process that handles signals in
-    Python (`Host.run` takes a thread of its own). Close it, or use it in a `with` statement.
+    Use it in one thread at a time. On the main thread each call takes a detour through another one
+    (some 50 us), so that Ctrl-C can end it. Close it, or use it in a `with` statement.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Instance:
         self._wasi = Wasi(world, self.control, limits.max_output)
         self._limits = limits
         self._slots = capi.Slots()
+        self._trap = ctypes.c_void_p()
+        self._trap_address = ctypes.addressof(self._trap)
         self._instance = (ctypes.c_char * capi.INSTANCE_SIZE)()
         self._instance_address = ctypes.addressof(self._instance)
         self._functions: dict[str, tuple[Any, int, Signature]] = {}
@@ -132,7 +135,7 @@ class Instance:
             function,
             self._arguments_address,
             signature.slots,
-            self._slots.trap,
+            self._trap_address,
         )
         results = signature.unpack(buffer, 0)
         if len(results) == 1:
@@ -195,13 +198,15 @@ class Instance:
         instance = self._instance_address
         if not hot:
             pre = self.guest.pre_address or self.guest.pre()
-            self._run(capi.instance_pre_instantiate, pre, self._context, instance, self._slots.trap)
+            self._run(capi.instance_pre_instantiate, pre, self._context, instance, self._trap_address)
         else:
             linker = capi.linker_clone(capi.address_of(self.guest.engine.linker))
             try:
                 self._link_hot_path(linker)
                 module = capi.address_of(self.guest.module)
-                self._run(capi.linker_instantiate, linker, self._context, module, instance, self._slots.trap)
+                self._run(
+                    capi.linker_instantiate, linker, self._context, module, instance, self._trap_address
+                )
             finally:
                 capi.linker_delete(linker)
         if self._export(b"memory") and self._slots.extern_kind() == capi.EXTERN_MEMORY:
@@ -215,7 +220,7 @@ class Instance:
         instance = ctypes.create_string_buffer(capi.INSTANCE_SIZE)
         address = ctypes.addressof(instance)
         self._run(
-            capi.linker_instantiate, slow, self._context, capi.address_of(stub), address, self._slots.trap
+            capi.linker_instantiate, slow, self._context, capi.address_of(stub), address, self._trap_address
         )
         externs = {}
         for name in (*HOT_NAMES, "table"):
@@ -236,17 +241,23 @@ class Instance:
     def _run(self, function: Any, *arguments: Any) -> None:
         """Enters wasm, and makes an exception of whatever it ends with."""
         thread = get_ident()
+        if thread == threads.main_thread:
+            threads.call_elsewhere(
+                functools.partial(self._run, function, *arguments),
+                lambda: self.control.stop("interrupted"),
+            )
+            return
         before = running.get(thread)
         running[thread] = self.state
         try:
             error = function(*arguments)
         finally:
             if before is None:
-                running.pop(thread, None)
+                del running[thread]
             else:
                 running[thread] = before
-        trapped = self._slots.take_trap()
-        if error or trapped or self.state.escaped is not None:
+        if error or self._trap.value or self.state.escaped is not None:
+            trapped, self._trap.value = self._trap.value or 0, None
             self._raise(error, trapped, instantiating=function is not capi.call_unchecked)
 
     def _raise(self, error: int | None, trapped: int, instantiating: bool) -> None:

@@ -70,7 +70,8 @@ class InstanceState:
 
     def answer(self, function: Function, arguments: tuple[int, ...], caller: int) -> int:
         """Runs one call and returns its errno."""
-        self.stats.calls[function.name] += 1
+        calls = self.stats.calls
+        calls[function.name] = calls.get(function.name, 0) + 1
         self.detail = ""
         try:
             function.body(self, self.guest_memory(caller), *arguments)

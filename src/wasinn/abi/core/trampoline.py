@@ -10,6 +10,7 @@ crosses the callback, which would crash the process: what no errno can carry is 
 from __future__ import annotations
 
 import ctypes
+import logging
 import struct
 import threading
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ from wasinn.abi.core.memory import GuestMemory
 from wasinn.abi.core.state import Function, InstanceState, put_result
 from wasinn.errors import WasiNNError
 from wasinn.spec import ErrorCode
+
+logger = logging.getLogger("wasinn.guest")
 
 #: The instance that each thread is running: thread identifier -> state.
 running: dict[int, InstanceState] = {}
@@ -102,7 +105,9 @@ class ForeignInstances:
             not capi.caller_export_get(caller, b"memory", 6, slots.extern)
             or slots.extern_kind() != capi.EXTERN_MEMORY
         ):
-            raise WasiNNError(ErrorCode.MISSING_MEMORY, "the guest exports no memory called 'memory'")
+            reason = "the guest exports no memory called 'memory', so no call can work"
+            logger.warning("guest: %s", reason)
+            raise WasiNNError(ErrorCode.MISSING_MEMORY, reason)
         handle = slots.payload(capi.MEMORY_SIZE)
         key = _MEMORY_KEY.unpack_from(handle)
         state = self._states.get(key)
