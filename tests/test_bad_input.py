@@ -86,7 +86,7 @@ def refused(call: Call, what: str) -> None:
     assert dict(call.driver.instance.stats.backends) == loaded, what
 
 
-# -- pointers and lengths ---------------------------------------------------------------------------
+# -- pointers and lengths ----------------------------------------
 
 
 @EVERY_FUNCTION
@@ -149,7 +149,7 @@ def test_a_buffer_may_end_with_the_memory_and_no_byte_later(drive: MakeDriver, h
     assert driver.get(MEMORY_SIZE - 16, 16) == VALUES.tobytes()
 
 
-# -- handles and indices ----------------------------------------------------------------------------
+# -- handles and indices ----------------------------------------
 
 
 @EVERY_FUNCTION
@@ -208,7 +208,7 @@ def test_handles_mean_nothing_in_another_instance(drive: MakeDriver, hot: bool) 
     assert infer(driver, context) == [1, 2, 3, 4]
 
 
-# -- tensors ------------------------------------------------------------------------------------------
+# -- tensors ----------------------------------------
 
 
 @BOTH
@@ -298,7 +298,7 @@ def test_a_refused_input_leaves_the_one_before_it(drive: MakeDriver, hot: bool) 
     assert driver.get_f32(context, 0) == [5, 6, 7, 8]
 
 
-# -- the order of calls -------------------------------------------------------------------------------
+# -- the order of calls ----------------------------------------
 
 
 def test_compute_before_any_input_names_the_missing_ones(
@@ -334,7 +334,7 @@ def test_get_output_before_compute_is_a_runtime_error(
         assert "also after each set_input" in reason(caplog)
 
 
-# -- outputs ------------------------------------------------------------------------------------------
+# -- outputs ----------------------------------------
 
 
 @BOTH
@@ -361,7 +361,7 @@ def test_an_output_without_elements_fits_into_no_buffer_at_all(drive: MakeDriver
     assert driver.get_output(context, 0, 0) == (0, b"", 0)
 
 
-# -- loading ------------------------------------------------------------------------------------------
+# -- loading ----------------------------------------
 
 
 @pytest.mark.parametrize("pointer", [0, 1, MEMORY_SIZE, 1 << 31, (1 << 32) - 1])
@@ -508,7 +508,7 @@ def test_a_name_that_is_not_utf8_is_refused(
     assert "the graph's name is not UTF-8" in reason(caplog)
 
 
-# -- permissions --------------------------------------------------------------------------------------
+# -- permissions ----------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -558,7 +558,7 @@ def test_a_full_instance_says_busy_until_something_is_freed(drive: MakeDriver) -
     assert driver.load(models.identity()) == (0, 1)
 
 
-# -- the log ------------------------------------------------------------------------------------------
+# -- the log ----------------------------------------
 
 
 def test_a_failure_names_the_call_its_arguments_and_the_errno(
@@ -610,7 +610,7 @@ def test_a_line_of_the_log_is_one_line_whatever_the_guest_writes(
     assert not any(character in line for line in lines for character in "\n\r\x1b")
 
 
-# -- models that lie ----------------------------------------------------------------------------------
+# -- models that lie ----------------------------------------
 
 
 @BOTH

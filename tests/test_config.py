@@ -131,7 +131,7 @@ GRAPH = '[graphs.m]\nfiles = ["models/m.onnx"]\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("graphs = [", "line 1"),
+        ("graphs = ]", "line 1, column 10"),
         ("[graph.m]", r"unknown table \[graph\]; known: graphs, backends, permissions, limits"),
         ("limits = 3", r"limits must be a table, \[limits\]"),
         ("[graphs]\nm = 'x.onnx'", "graphs.m must be a table"),

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,6 +86,10 @@ class GuestLoop:
     calls: int
     warm_up: int
 
+    @cached_property
+    def guest(self) -> wasinn.Guest:
+        return self.host.guest("@bench")
+
     @property
     def inferences(self) -> int:
         return 2 * self.calls + self.warm_up
@@ -97,14 +102,14 @@ class GuestLoop:
 
     def run(self) -> bytes:
         """Runs it as a host does; what it printed. Raises BenchmarkError."""
-        result = self.host.run("@bench", self.arguments)
+        result = self.host.run(self.guest, self.arguments)
         if not result.ok:
             raise BenchmarkError(f"@bench on {self.model}: {result}")
         return result.stdout
 
     def run_slow(self) -> bytes:
         """The same without the hot path, which an instance has only if it is asked for."""
-        with self.host.instantiate("@bench", ["bench", *self.arguments]) as instance:
+        with self.host.instantiate(self.guest, ["bench", *self.arguments]) as instance:
             with contextlib.suppress(wasinn.GuestExit):
                 instance.call("_start")
             return instance.stdout

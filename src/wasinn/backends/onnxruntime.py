@@ -83,10 +83,7 @@ class OnnxRuntimeBackend(Backend):
         return str(onnxruntime.__version__)
 
     def devices(self) -> Mapping[Target, str]:
-        import onnxruntime
-
-        available = onnxruntime.get_available_providers()
-        return {target: name for target, name in _PROVIDERS.items() if name in available}
+        return {target: name for target, name in _PROVIDERS.items() if _provider_works(name)}
 
     def load(self, model: Model, encoding: Encoding, target: Target, options: LoadOptions) -> Graph:
         import onnxruntime
@@ -119,6 +116,36 @@ class OnnxRuntimeBackend(Backend):
         except Exception as error:  # the runtime raises a dozen classes, all of them its own
             raise _load_error(error) from error
         return OnnxRuntimeGraph(session)
+
+
+@functools.cache
+def _provider_works(name: str) -> bool:
+    """Whether an execution provider is in the package, and starts on this machine."""
+    import onnxruntime
+
+    if name not in onnxruntime.get_available_providers():
+        return False
+    if name == _PROVIDERS[Target.CPU]:
+        return True
+    # The package lists CUDA wherever it was built with it, also where there is no GPU or no driver;
+    # trying says so in the log of the runtime, in red, which is not for whoever only asks.
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        session = onnxruntime.InferenceSession(_PROBE, options, providers=[name])
+        return name in session.get_providers()
+    except Exception:
+        return False
+    finally:
+        onnxruntime.set_default_logger_severity(2)  # the runtime's default: warnings
+
+
+#: An ONNX model: y = Relu(x), f32 [1], opset 17.
+_PROBE = bytes.fromhex(
+    "08083a330a0c0a0178120179220452656c751201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a0808"
+    "0112040a02080142040a001011"
+)
 
 
 def _session(source: str | bytes, options: Any, target: Target) -> Any:

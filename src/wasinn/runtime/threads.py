@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 #: How long an interrupted guest is waited for, in seconds. It may be loading a model, which nothing ends.
-_PATIENCE = 5.0
+_PATIENCE = 1.0
 
 
 class _Call:

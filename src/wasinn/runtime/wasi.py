@@ -137,6 +137,7 @@ class Wasi:
         self.stderr = _sink(world.stderr, control, max_output, 2)
         self._pump: _StdinPump | None = None
         self._world = world
+        self._control = control
 
     def attach(self, store_context: int) -> None:
         """Gives the configuration to a store. Raises ConfigError for a directory that is not there."""
@@ -154,7 +155,9 @@ class Wasi:
                 config.preopen_dir(str(directory.host), directory.guest, directory.writable)
             except wasmtime.WasmtimeError:
                 raise ConfigError(f"there is no directory {str(directory.host)!r}") from None
-        if world.stdin == "inherit":
+        if world.stdin == "inherit" and self._control.deadline is None:
+            config.inherit_stdin()
+        elif world.stdin == "inherit":
             self._pump = _StdinPump()
             config.stdin_file = self._pump.path
             self._pump.start()
@@ -191,7 +194,11 @@ def _sink(stream: Stream, control: RunControl, limit: int | None, descriptor: in
 
 
 class _StdinPump:
-    """The process's stdin through a pipe, so that a guest's read of it can be ended."""
+    """The process's stdin through a pipe, so that a deadline can end a guest's read of it.
+
+    It reads ahead of the guest, which takes input from whoever reads the same stdin afterwards: so it
+    is used only where there is a deadline.
+    """
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
