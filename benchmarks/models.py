@@ -98,9 +98,7 @@ class Layers:
             self.weights,
         )
         opset = helper.make_opsetid("", 17)
-        model = helper.make_model(
-            graph, opset_imports=[opset], ir_version=8, producer_name="wasinn"
-        )
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="wasinn")
         path.write_bytes(model.SerializeToString(deterministic=True))
 
 

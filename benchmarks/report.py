@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks' results as a table and as JSON, and the machine that they are of."""
+"""The benchmarks' results as a table and as JSON."""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from measures.pairs import Kind, Row
 
-PACKAGES = ("wasinn", "wasmtime", "onnxruntime", "numpy")
-#: Above this, other work on the machine has likely disturbed a row.
-UNREST = 0.1
+#: Above these, other work on the machine has likely disturbed a row: the spread of its reference, and
+#: the cores that others used.
+UNREST, OTHERS = 0.1, 0.15
 
 HEADER = (
     "measure",
@@ -32,38 +28,8 @@ HEADER = (
 _RIGHT = {2, 3, 5, 6, 7}
 
 
-def machine() -> dict[str, str]:
-    """The machine and the versions, in words."""
-    load = " ".join(f"{each:.1f}" for each in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
-    return {
-        "cpu": _cpu(),
-        "cores": str(_cores()),
-        "system": f"{platform.system()} {platform.machine()}",
-        "load before": f"{load} (1, 5, 15 minutes)",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        **{name: version(name) for name in PACKAGES},
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    found = {key.strip(): value.strip() for key, value in fields.items()}
-    number = f" (family {found['cpu family']}, model {found['model']})" if "cpu family" in found else ""
-    return found.get("model name", "unknown") + number
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def table(rows: Sequence[Row]) -> str:
-    """The rows, aligned, and a note below for each that was disturbed."""
+    """The rows, aligned."""
     cells = [HEADER, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
     lines = [
@@ -74,13 +40,23 @@ def table(rows: Sequence[Row]) -> str:
         for line in cells
     ]
     lines.insert(1, "-" * max(map(len, lines)))
-    notes = [
-        f"{row.measure}: the time of {row.reference!r} itself varied by {row.unrest:.0%}: something "
-        "else used the machine; run it again."
-        for row in rows
-        if row.unrest > UNREST
+    return "\n".join(lines)
+
+
+def warnings(rows: Sequence[Row], others: Mapping[str, float | None]) -> list[str]:
+    """What speaks against the figures. `others`: the cores that others used during each measure."""
+    return [
+        *(
+            f"{name}: other processes used {cores:.1f} cores meanwhile; run it again."
+            for name, cores in others.items()
+            if cores is not None and cores > OTHERS
+        ),
+        *(
+            f"{row.measure}: the time of {row.reference!r} itself varied by {row.unrest:.0%}; run it again."
+            for row in rows
+            if row.unrest > UNREST
+        ),
     ]
-    return "\n".join([*lines, "", *notes] if notes else lines)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -123,10 +99,13 @@ def _target(row: Row) -> str:
     return f"at {'least' if row.kind is Kind.SPEEDUP else 'most'} {row.target:g} x"
 
 
-def as_json(found: dict[str, str], rows: Sequence[Row]) -> dict[str, Any]:
+def as_json(
+    machine: Mapping[str, str], rows: Sequence[Row], others: Mapping[str, float | None]
+) -> dict[str, Any]:
     """Everything, with every pair. Times in seconds."""
     return {
-        "machine": found,
+        "machine": dict(machine),
+        "cores used by others": dict(others),
         "rows": [
             {
                 "measure": row.measure,

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from machine import OtherWork, describe
 from measures import fresh, load, loop, slow_path, threads
 from measures.bed import BenchmarkError
 from measures.pairs import Effort, Row
-from report import as_json, machine, table
+from report import as_json, table, warnings
 
 MEASURES: dict[str, Callable[[Effort], list[Row]]] = {
     "loop": loop.measure,
@@ -42,25 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     effort = Effort(rounds=4, scale=0.3) if chosen.quick else Effort()
 
-    found = machine()
+    machine = describe()
     rows: list[Row] = []
+    others: dict[str, float | None] = {}
     for name in chosen.names or MEASURES:
-        start = time.perf_counter()
+        start, other = time.perf_counter(), OtherWork()
         print(f"{name} ... ", end="", file=sys.stderr, flush=True)
         try:
             rows += MEASURES[name](effort)
         except BenchmarkError as error:
             print(error, file=sys.stderr)
             return 1
+        others[name] = other.cores()
         print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
 
     print()
-    for key, value in found.items():
+    for key, value in machine.items():
         print(f"{key + ':':13} {value}")
     print()
     print(table(rows))
+    print("", *warnings(rows, others), sep="\n")
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps(as_json(found, rows), indent=1) + "\n", encoding="utf-8")
+        chosen.json.write_text(json.dumps(as_json(machine, rows, others), indent=1) + "\n", encoding="utf-8")
     return 0
 
 

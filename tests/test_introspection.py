@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`wasinn.graph_metadata`: a guest asks what a model takes and gives, in the Open Inference Protocol's words."""
+"""`wasinn.graph_metadata`: what a model takes and gives, in the words of the Open Inference Protocol."""
 
 from __future__ import annotations
 

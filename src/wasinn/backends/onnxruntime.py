@@ -16,6 +16,7 @@ working directory unless a folder is set.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import importlib.metadata
@@ -71,16 +72,7 @@ class OnnxRuntimeBackend(Backend):
     extra: ClassVar[str] = "onnx"
 
     def version(self) -> str | None:
-        if importlib.util.find_spec("onnxruntime") is None:
-            return None
-        for distribution in _DISTRIBUTIONS:
-            try:
-                return importlib.metadata.version(distribution)
-            except importlib.metadata.PackageNotFoundError:
-                continue
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
+        return _version()
 
     def devices(self) -> Mapping[Target, str]:
         return {target: name for target, name in _PROVIDERS.items() if _provider_works(name)}
@@ -108,14 +100,27 @@ class OnnxRuntimeBackend(Backend):
             if model.files:
                 session = _session(str(model.files[0]), session_options, target)
             else:
-                with tempfile.TemporaryDirectory(prefix="wasinn-no-external-data-") as nowhere:
-                    session_options.add_session_config_entry(
-                        "session.model_external_initializers_file_folder_path", nowhere
-                    )
-                    session = _session(model.builders[0], session_options, target)
+                session_options.add_session_config_entry(
+                    "session.model_external_initializers_file_folder_path", _empty_folder()
+                )
+                session = _session(model.builders[0], session_options, target)
         except Exception as error:  # the runtime raises a dozen classes, all of them its own
             raise _load_error(error) from error
         return OnnxRuntimeGraph(session)
+
+
+@functools.cache
+def _version() -> str | None:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    for distribution in _DISTRIBUTIONS:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 @functools.cache
@@ -146,6 +151,14 @@ _PROBE = bytes.fromhex(
     "08083a330a0c0a0178120179220452656c751201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a0808"
     "0112040a02080142040a001011"
 )
+
+
+@functools.cache
+def _empty_folder() -> str:
+    """A folder with nothing in it, for models that must find nothing beside them. Gone at exit."""
+    folder = tempfile.TemporaryDirectory(prefix="wasinn-no-external-data-")
+    atexit.register(folder.cleanup)
+    return folder.name
 
 
 def _session(source: str | bytes, options: Any, target: Target) -> Any:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-import time
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
@@ -65,12 +64,11 @@ class Instance:
         self._slots = capi.Slots()
         self._trap = ctypes.c_void_p()
         self._trap_address = ctypes.addressof(self._trap)
-        self._instance = (ctypes.c_char * capi.INSTANCE_SIZE)()
+        self._instance = capi.buffer_type(capi.INSTANCE_SIZE)()
         self._instance_address = ctypes.addressof(self._instance)
         self._functions: dict[str, tuple[Any, int, Signature]] = {}
-        self._arguments = (ctypes.c_char * (capi.RAW_VALUE_SIZE * 16))()
+        self._arguments = capi.buffer_type(capi.RAW_VALUE_SIZE * 16)()
         self._arguments_address = ctypes.addressof(self._arguments)
-        self._started = time.perf_counter()
         self._store = capi.store_new(engine.address, None, None)
         self._context = capi.store_context(self._store)
         try:
@@ -154,6 +152,9 @@ class Instance:
         self._wasi.close()
         store, self._store = self._store, None
         capi.store_delete(store)
+        # No cycles: what a fresh instance held goes with it, not with the garbage collector's next round.
+        self.state.run = None
+        self.control.release()
 
     def __enter__(self) -> Self:
         return self
@@ -286,17 +287,21 @@ class Instance:
 
     def _function(self, name: str) -> tuple[Any, int, Signature]:
         signature = self.guest.functions.get(name)
-        if signature is None or not self._export(name.encode()):
+        extern = capi.ExternBuffer()
+        address = ctypes.addressof(extern)
+        text = name.encode()
+        if signature is None or not capi.instance_export_get(
+            self._context, self._instance_address, text, len(text), address
+        ):
             known = ", ".join(sorted(self.guest.functions)) or "none"
             raise GuestError(f"{self.guest.name} exports no function {name!r}; it exports: {known}")
         if not signature.callable:
             raise GuestError(f"{name}{signature} cannot be called from here: it takes more than numbers")
         needed = capi.RAW_VALUE_SIZE * signature.slots
         if needed > len(self._arguments):
-            self._arguments = (ctypes.c_char * needed)()
+            self._arguments = capi.buffer_type(needed)()
             self._arguments_address = ctypes.addressof(self._arguments)
-        handle = self._slots.payload(capi.FUNC_SIZE)
-        found = self._functions[name] = (handle, ctypes.addressof(handle), signature)
+        found = self._functions[name] = (extern, address + capi.EXTERN_PAYLOAD, signature)
         return found
 
     def _converted(self, name: str, signature: Signature, arguments: tuple[Any, ...]) -> list[int | float]:

@@ -84,12 +84,21 @@ class RunControl:
             self._wake.set()
         capi.increment_epoch(self._engine)
 
+    def release(self) -> None:
+        """Forgets the run, which has finished; the watchdog may keep this object for a while."""
+        self.finished = True
+        self._on_stop = _nothing
+
     def sleep(self, seconds: float | None) -> None:
         """Sleeps, until the time is over or the run is ended. None is until it is ended."""
         if self._wake is None:
             self._wake = threading.Event()
         if self.limit is None:
             self._wake.wait(seconds)
+
+
+def _nothing(_reason: str) -> None:
+    """Stands where a finished run's `on_stop` was."""
 
 
 _numbers = itertools.count(1)
