@@ -313,7 +313,7 @@ def test_contexts_that_come_and_go_do_not_grow_the_memory(drive: MakeDriver) -> 
             heat(driver, context)
         driver._next = 4096
         assert driver.call("finalize_execution_context", context) == 0
-    assert own_memory(driver) == used
+    assert own_memory(driver) <= used
 
 
 @pytest.mark.xfail(strict=True, reason="free blocks are split and never joined")

@@ -148,7 +148,6 @@ def test_an_unknown_encoding_is_refused(drive: MakeDriver, encoding: int) -> Non
     assert load(drive(module=WAMR), models.identity(), encoding=encoding)[0] == ENCODING
 
 
-@pytest.mark.xfail(strict=True, reason="the list has the numbers of witx")
 def test_an_unknown_encoding_is_told_wamrs_numbers(
     drive: MakeDriver, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -70,7 +70,8 @@ def test_options_that_a_graph_does_not_take_are_told(
 ) -> None:
     driver = drive({"model": models.identity()})
     assert load(driver, b"model", b'{"n-predict": 10, "ctx-size": 5}')[0] == 0
-    assert "graph 'model' takes no options; ignored: ctx-size, n-predict" in caplog.text
+    assert "graph 'model' takes no options" in caplog.text
+    assert "ctx-size, n-predict" in caplog.text
 
 
 @pytest.mark.xfail(strict=True, reason="the warning about ignored options has no limit and is not escaped")

@@ -125,17 +125,21 @@ class GuestHost:
 
     # -- graphs -----------------------------------------------------------------------------
 
-    def load(self, builders: Sequence[bytes], encoding: Encoding, target: Target) -> int:
-        """Loads a model from its bytes; the new graph's handle."""
+    def load(self, builders: Sequence[bytes | memoryview], encoding: Encoding, target: Target) -> int:
+        """Loads a model from its bytes; the new graph's handle.
+
+        Copies them, once they are known to be few enough: builders may overlap in the guest's memory
+        and add up to more than it has.
+        """
         if not builders:
             raise invalid_argument("load was given no builders: there is no model to load")
         if target is Target.AUTO:
             raise invalid_argument("the target auto is the operator's; a guest names cpu, gpu or tpu")
         self._check_graph_count()
-        source = GraphSource(encoding, Model(builders=tuple(builders)), target)
         size = sum(len(builder) for builder in builders)
         permissions = self._shared.permissions
         permissions.check_bytes(encoding, size)
+        source = GraphSource(encoding, Model(builders=tuple(bytes(each) for each in builders)), target)
         if encoding is Encoding.AUTODETECT:
             from wasinn.graphs.detect import detect
 
@@ -230,15 +234,19 @@ class GuestHost:
         self._contexts[number] = context
 
     def input_spec(self, context: int, key: int | str) -> tuple[int, TensorSpec]:
-        """An input's index and spec, by index or by name. Raises WasiNNError (invalid_argument)."""
-        specs = self.context(context).graph.graph.inputs
+        """The index and spec of an input that can be set, by index or by name. Raises WasiNNError
+        (invalid_argument)."""
+        specs = self._live_context(context, "takes no more input").graph.graph.inputs
         index = _port(specs, key, "input")
         return index, specs[index]
 
     def set_input(self, context: int, key: int | str, tensor: Tensor) -> None:
         """Gives an input. A tensor that does not fit is refused, and changes nothing."""
-        found = self._live_context(context, "takes no more input")
         index, spec = self.input_spec(context, key)
+        self.give_input(self._contexts[context], index, spec, tensor)
+
+    def give_input(self, found: Context, index: int, spec: TensorSpec, tensor: Tensor) -> None:
+        """`set_input` for who has looked the context and the port up already."""
         if not spec.any_size:
             tensor = fit(spec, tensor)
         elif tensor.type is not spec.type and tensor.type is not spec.type.wire:

@@ -167,11 +167,11 @@ def _session(source: str | bytes, options: Any, target: Target) -> Any:
     providers = [_PROVIDERS[target]]
     if target is not Target.CPU:
         providers.append(_PROVIDERS[Target.CPU])  # shapes and the like stay on the CPU, by design
-    session = onnxruntime.InferenceSession(source, options, providers=providers)
+    # Fall-back off: a GPU that fails would have the session start over on the CPU, and a model that
+    # cannot be loaded is tried twice, with words on stdout.
+    session = onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
     if _PROVIDERS[target] not in session.get_providers():
         raise unsupported(f"onnxruntime could not start {_PROVIDERS[target]} on this machine")
-    # Without this a failing GPU would make the session start over on the CPU.
-    session.disable_fallback()
     return session
 
 

@@ -68,6 +68,7 @@ class Guest:
         self.engine = engine
         self.cache = cache
         self.imports = _check(wasm, name)
+        self.wasi_imports = frozenset(each for module, each in self.imports if module == wasi.MODULE)
         try:
             self.module = cache.module(engine.engine, growth.instrument(wasm))
         except wasmtime.WasmtimeError:
@@ -90,11 +91,11 @@ class Guest:
         self.pre_address = 0
         self._lock = threading.Lock()
 
-    @property
+    @functools.cached_property
     def uses_hot_path(self) -> bool:
         return ("wasi_ephemeral_nn", "set_input") in self.imports
 
-    @property
+    @functools.cached_property
     def is_reactor(self) -> bool:
         return "_start" not in self.functions and "_initialize" in self.functions
 

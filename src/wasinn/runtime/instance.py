@@ -59,7 +59,7 @@ class Instance:
         self.control = RunControl(engine.address, self._stopped)
         self.state.run = self
         self.exit_code: int | None = None
-        self._wasi = Wasi(world, self.control, limits.max_output)
+        self._wasi = Wasi(world, self.control, limits.max_output, guest.wasi_imports)
         self._limits = limits
         self._slots = capi.Slots()
         self._trap = ctypes.c_void_p()

@@ -132,9 +132,14 @@ _OUTPUT = capi.OUTPUT_CALLBACK(_output)
 class Wasi:
     """The WASI side of one instance: configured, given to the store, and closed after it."""
 
-    def __init__(self, world: World, control: RunControl, max_output: int | None) -> None:
-        self.stdout = _sink(world.stdout, control, max_output, 1)
-        self.stderr = _sink(world.stderr, control, max_output, 2)
+    def __init__(
+        self, world: World, control: RunControl, max_output: int | None, imports: frozenset[str]
+    ) -> None:
+        """`imports`: the names that the guest imports of WASI; what it cannot use is not set up."""
+        writes = "fd_write" in imports or "fd_pwrite" in imports
+        self.stdout = _sink(world.stdout, control, max_output, 1) if writes else None
+        self.stderr = _sink(world.stderr, control, max_output, 2) if writes else None
+        self._needed = bool(imports)
         self._pump: _StdinPump | None = None
         self._world = world
         self._control = control
@@ -142,6 +147,8 @@ class Wasi:
     def attach(self, store_context: int) -> None:
         """Gives the configuration to a store. Raises ConfigError for a directory that is not there."""
         world = self._world
+        if not self._needed:
+            return
         if not (world.arguments or world.environment or world.directories or world.stdin):
             self._give(store_context, capi.wasi_config_new())
             return

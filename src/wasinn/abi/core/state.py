@@ -26,6 +26,8 @@ trace_logger = logging.getLogger("wasinn.trace")
 
 #: A guest that fails in a loop must not fill the operator's disk.
 MAX_LOGGED_FAILURES = 100
+#: Characters of a reason, which may repeat what the guest passed.
+MAX_REASON = 1000
 
 _SUCCESS = int(ErrorCode.SUCCESS)
 
@@ -99,7 +101,7 @@ class InstanceState:
                 function.describe(arguments),
                 _label(code),
                 code,
-                reason,
+                reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " ...",
             )
         if self._failures_logged == MAX_LOGGED_FAILURES:
             logger.warning("%s: %d calls failed; no more of them are logged", self.name, MAX_LOGGED_FAILURES)

@@ -33,7 +33,7 @@ def load(
     memory.check_u32(out, "the place for the graph handle")
     found = WAMR_ENCODINGS.get(encoding)
     if found is None:
-        raise bad_encoding(encoding)
+        raise bad_encoding(encoding, WAMR_ENCODINGS)
     pointer, count = memory.unpack(PAIR, builders, "the builder array")
     contents = read_builders(memory, pointer, count)
     handle = state.host.load(contents, found, read_target(target))

@@ -9,6 +9,8 @@ length, and only one reading fits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wasinn.abi.core.memory import PAIR, TENSOR, GuestMemory
 from wasinn.abi.core.state import Function, InstanceState
 from wasinn.errors import WasiNNError, invalid_argument
@@ -35,7 +37,7 @@ def load(
     try:
         found = Encoding(encoding)
     except ValueError:
-        raise bad_encoding(encoding) from None
+        raise bad_encoding(encoding, {each.value: each for each in Encoding}) from None
     contents = read_builders(memory, builders, count)
     handle = state.host.load(contents, found, read_target(target))
     memory.write_u32(out, handle)
@@ -63,12 +65,13 @@ def init_execution_context(state: InstanceState, memory: GuestMemory, graph: int
 
 def set_input(state: InstanceState, memory: GuestMemory, context: int, index: int, tensor: int) -> None:
     dims_pointer, rank, type_word, data, length = memory.unpack(TENSOR, tensor, "the tensor")
-    _, spec = state.host.input_spec(context, index)
+    host = state.host
+    _, spec = host.input_spec(context, index)
     code = type_word & 0xFF
     dims = memory.dims(dims_pointer, rank)
     tensor_type = read_type(code, dims, length, spec)
     value = Tensor(dims, tensor_type, memory.view(data, length, "the tensor's data"))
-    state.host.set_input(context, index, value)
+    host.give_input(host.context(context), index, spec, value)
     if state.hot_path is not None:
         state.hot_path.note_type(context, index, code)
     if state.trace:
@@ -101,8 +104,8 @@ def get_output(
         state.detail = str(tensor)
 
 
-def read_builders(memory: GuestMemory, builders: int, count: int) -> list[bytes]:
-    """Copies the model's bytes out of guest memory. Zero builders may have a dangling pointer."""
+def read_builders(memory: GuestMemory, builders: int, count: int) -> list[memoryview]:
+    """Views of the model's bytes in guest memory. Zero builders may have a dangling pointer."""
     if count == 0:
         return []
     if count > MAX_BUILDERS:
@@ -111,7 +114,7 @@ def read_builders(memory: GuestMemory, builders: int, count: int) -> list[bytes]
     contents = []
     for number in range(count):
         pointer, length = memory.unpack(PAIR, builders + number * PAIR.size, "a builder")
-        contents.append(bytes(memory.view(pointer, length, f"builder {number}")))
+        contents.append(memory.view(pointer, length, f"builder {number}"))
     return contents
 
 
@@ -121,8 +124,8 @@ def read_target(target: int) -> Target:
     return Target(target)
 
 
-def bad_encoding(encoding: int) -> WasiNNError:
-    known = ", ".join(f"{each.value} {each.label}" for each in Encoding)
+def bad_encoding(encoding: int, numbers: Mapping[int, Encoding]) -> WasiNNError:
+    known = ", ".join(f"{number} {each.label}" for number, each in numbers.items())
     return WasiNNError(ErrorCode.INVALID_ENCODING, f"{encoding} is no graph encoding; known: {known}")
 
 
