@@ -127,6 +127,15 @@ def test_a_wrong_label_is_answered_with_what_the_content_looks_like(
     assert f"labelled onnx, but it looks like {looks}" in caplog.text
 
 
+@pytest.mark.xfail(strict=True, reason="only a backend's refusal is looked into, not the lack of a backend")
+def test_a_wrong_label_that_no_backend_serves_is_answered_so_too(
+    drive: MakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "wasinn.guest"):
+        assert drive().load(models.identity(), encoding=Encoding.GGML)[0] == INVALID_ENCODING
+    assert "labelled ggml, but it looks like onnx" in caplog.text
+
+
 def answer(builders: list[bytes]) -> tuple[Encoding | None, int]:
     """(the encoding, 0), or (None, errno). Anything else that is raised fails the test."""
     try:

@@ -95,9 +95,8 @@ def test_a_type_of_the_same_width_is_not_taken_for_the_port_s(drive: MakeDriver)
     assert guest.set_input(context, 0, [2], I32, bytes(8)) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="ONNX Runtime sums bool bytes; the host passes bytes above 1")
 @pytest.mark.parametrize("hot", [False, True])
-def test_odd_bytes_in_a_bool_tensor_bring_no_uninitialised_output(drive: MakeDriver, hot: bool) -> None:
+def test_every_byte_of_a_bool_tensor_that_is_not_0_is_true(drive: MakeDriver, hot: bool) -> None:
     """ONNX Runtime's Compress counts by adding the bytes up, and fills in as many as are true."""
     node = helper.make_node("Compress", ["data", "x"], ["y"], axis=0)
     model = models.onnx_model(
@@ -109,13 +108,9 @@ def test_odd_bytes_in_a_bool_tensor_bring_no_uninitialised_output(drive: MakeDri
     guest = drive({"m": model}, hot=hot)
     context = guest.open("m")
     for byte in (1, 1, 1, 2, 0x80, 0xFF):
-        code = guest.set_input(context, 0, [64], U8, bytes([byte] * 64))
-        assert code == (0 if byte == 1 else 1)
-        if code == 0:
-            assert guest.compute(context) == 0
-        else:
-            assert guest.compute(context) == 0, "what was refused leaves what was given before"
-        assert len(guest.get_output(context, 0)[1]) == 64 * 8
+        assert guest.set_input(context, 0, [64], U8, bytes([byte] * 64)) == 0
+        assert guest.compute(context) == 0
+        assert guest.get_output(context, 0)[1] == np.arange(1, 65, dtype="<i8").tobytes()
 
 
 # -- shapes -----------------------------------------------------------------------------------------
@@ -133,7 +128,6 @@ def test_a_dynamic_shape_may_grow_and_shrink_between_computes(drive: MakeDriver,
     assert guest.set_f32(context, 0, np.zeros((2, 4))) == 1, "the fixed dimension stays fixed"
 
 
-@pytest.mark.xfail(strict=True, reason="ONNX Runtime's Python API shows an unknown rank as []")
 def test_an_unknown_rank_takes_any_rank(drive: MakeDriver) -> None:
     guest = drive({"m": models.identity(TensorProto.FLOAT, None)})
     context = guest.open("m")

@@ -23,10 +23,12 @@ import importlib.metadata
 import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from wasinn.backends import onnx_proto
 from wasinn.backends.base import Backend, Execution, Graph, LoadOptions, Model
 from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.spec import Encoding, ErrorCode, Target, TensorType
@@ -106,7 +108,7 @@ class OnnxRuntimeBackend(Backend):
                 session = _session(model.builders[0], session_options, target)
         except Exception as error:  # the runtime raises a dozen classes, all of them its own
             raise _load_error(error) from error
-        return OnnxRuntimeGraph(session)
+        return OnnxRuntimeGraph(session, (model.files or model.builders)[0])
 
 
 @functools.cache
@@ -191,11 +193,15 @@ def _one_line(error: Exception) -> str:
 class OnnxRuntimeGraph:
     """One session, shared by every context."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, source: Path | bytes) -> None:
         self._session = session
         self._spare: list[OnnxRuntimeExecution] = []
-        self.inputs = tuple(_spec(port, "input") for port in session.get_inputs())
-        self.outputs = tuple(_spec(port, "output") for port in session.get_outputs())
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        # The Python binding shows a scalar and a port without a shape alike, as [].
+        bare = any(not port.shape for port in (*inputs, *outputs))
+        shapeless = onnx_proto.ports_without_shape(source) if bare else set()
+        self.inputs = tuple(_spec(port, "input", shapeless) for port in inputs)
+        self.outputs = tuple(_spec(port, "output", shapeless) for port in outputs)
 
     def open(self) -> Execution:
         try:
@@ -216,12 +222,14 @@ _MAX_SPARE = 16
 _MAX_SPARE_BYTES = 1 << 20
 
 
-def _spec(port: Any, direction: str) -> TensorSpec:
+def _spec(port: Any, direction: str, shapeless: set[str]) -> TensorSpec:
     found = _TYPES.get(port.type)
     if found is None:
         raise unsupported(
             f"the {direction} {port.name!r} is a {port.type}, which WASI-NN has no tensor type for"
         )
+    if not port.shape and port.name in shapeless:
+        return TensorSpec(port.name, found[0], None)
     dims = tuple(dim if isinstance(dim, int) and dim >= 0 else None for dim in port.shape)
     return TensorSpec(port.name, found[0], dims)
 
@@ -265,6 +273,10 @@ class OnnxRuntimeExecution:
             self._in_dims[index] = tensor.dims
             self._in_buffers[index] = buffer
         buffer.view[:] = tensor.data
+        if tensor.type is TensorType.BOOL:
+            # Some kernels add booleans up to know how much they will write: a byte of 2 is not one.
+            bools = np.frombuffer(buffer.view, np.uint8)
+            np.minimum(bools, 1, out=bools)
 
     def compute(self) -> None:
         try:
@@ -316,8 +328,10 @@ class OnnxRuntimeExecution:
         return Tensor(dims, tensor_type, _view(value, element_count(dims) * tensor_type.size))
 
     def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
-        if not all(self._prebound) or any(spec.static_dims is None for spec in self._inputs):
+        if not self._all_prebound or any(spec.static_dims is None for spec in self._inputs):
             return None
+        if any(spec.type is TensorType.BOOL for spec in self._inputs):
+            return None  # their bytes must be looked at, see set_input
         binding = self._session.io_binding()
         for spec, address, buffer in zip(self._inputs, inputs, self._in_buffers, strict=True):
             dims = list(spec.static_dims or ())

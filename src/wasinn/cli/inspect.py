@@ -8,10 +8,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from wasinn.backends import lookup
+from wasinn.backends import lookup, onnx_proto
 from wasinn.cli.common import Subparsers, table
 from wasinn.errors import BackendError, ConfigError, WasiNNError
-from wasinn.graphs import detect, onnx_proto
+from wasinn.graphs import detect
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.host import metadata

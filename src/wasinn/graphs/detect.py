@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wasinn.backends import onnx_proto
 from wasinn.backends.base import Model
 from wasinn.errors import WasiNNError
-from wasinn.graphs import onnx_proto
 from wasinn.spec import Encoding, ErrorCode
 
 #: A detector gets the head of each builder, and whether the head is the whole of it.

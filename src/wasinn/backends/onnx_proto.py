@@ -8,9 +8,13 @@ Payloads are skipped, not read, so that the head of a file is enough.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+Buffer = bytes | mmap.mmap
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -34,9 +38,7 @@ _GRAPH = 7
 _GRAPH_FIELDS = {1, 2, 5, 10, 11, 12, 13, 14, 15, 16}
 
 
-def fields(
-    data: bytes | memoryview, start: int = 0, end: int | None = None
-) -> Iterator[tuple[int, int, int, int]]:
+def fields(data: Buffer, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
     """(field, wire type, start, end) of each field; `end` may lie beyond `data` for the last one.
 
     For a varint the last two are its value, twice. Raises ValueError for what is not protobuf.
@@ -64,7 +66,7 @@ def fields(
         position += length
 
 
-def _varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+def _varint(data: Buffer, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if position >= len(data) or shift > 63:
@@ -107,28 +109,61 @@ def _looks_like_graph(head: bytes, start: int, end: int) -> bool:
     return bool(seen & {1, 12})
 
 
-def label(path: Path) -> dict[str, Any]:
-    """The producer, its version, the IR version and the operator sets, as far as the file says."""
-    import mmap
+@contextlib.contextmanager
+def opened(source: Path | bytes) -> Iterator[Buffer]:
+    """A model's content to read from, mapped where it is a file. Raises OSError, ValueError if empty."""
+    if isinstance(source, bytes):
+        yield source
+        return
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
+
+def label(source: Path | bytes) -> dict[str, Any]:
+    """The producer, its version, the IR version and the operator sets, as far as the model says."""
     result: dict[str, Any] = {}
     opsets: dict[str, int] = {}
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for field, _wire, start, end in fields(data):  # type: ignore[arg-type]
+    with opened(source) as data:
+        for field, _wire, start, end in fields(data):
             if field == 1:
                 result["ir_version"] = start
             elif field in (2, 3):
-                text = bytes(data[start:end]).decode("utf-8", "replace")
+                text = _text(data, start, end)
                 if text:
                     result["producer" if field == 2 else "producer_version"] = text
             elif field == 8:
                 domain, version = "", 0
-                for inner, _inner_wire, first, last in fields(data, start, end):  # type: ignore[arg-type]
+                for inner, _inner_wire, first, last in fields(data, start, end):
                     if inner == 1:
-                        domain = bytes(data[first:last]).decode("utf-8", "replace")
+                        domain = _text(data, first, last)
                     elif inner == 2:
                         version = first
                 opsets[domain or "ai.onnx"] = version
     if opsets:
         result["opsets"] = opsets
     return result
+
+
+def ports_without_shape(source: Path | bytes) -> set[str]:
+    """The names of the graph's inputs and outputs whose type has no shape: not even the rank is fixed.
+
+    GraphProto has input 11 and output 12, ValueInfoProto name 1 and type 2, TypeProto tensor_type 1,
+    its Tensor shape 2.
+    """
+    found = set()
+    with opened(source) as data:
+        for field, _wire, start, end in fields(data):
+            if field != _GRAPH:
+                continue
+            for inner, _inner_wire, first, last in fields(data, start, end):
+                if inner in (11, 12):
+                    port = {number: (a, b) for number, _, a, b in fields(data, first, last)}
+                    kind = {number: (a, b) for number, _, a, b in fields(data, *port.get(2, (0, 0)))}
+                    tensor = {number for number, *_ in fields(data, *kind.get(1, (0, 0)))}
+                    if 2 not in tensor:
+                        found.add(_text(data, *port.get(1, (0, 0))))
+    return found
+
+
+def _text(data: Buffer, start: int, end: int) -> str:
+    return bytes(data[start:end]).decode("utf-8", "replace")
