@@ -165,7 +165,6 @@ def test_an_error_names_the_file_and_the_key(folder: Path, text: str, message: s
     assert str(caught.value).startswith(f"{folder}/wasinn.toml: ")
 
 
-@pytest.mark.xfail(strict=True, reason="the limits are read after the file's name is forgotten")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

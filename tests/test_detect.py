@@ -127,7 +127,6 @@ def test_a_wrong_label_is_answered_with_what_the_content_looks_like(
     assert f"labelled onnx, but it looks like {looks}" in caplog.text
 
 
-@pytest.mark.xfail(strict=True, reason="only a backend's refusal is looked into, not the lack of a backend")
 def test_a_wrong_label_that_no_backend_serves_is_answered_so_too(
     drive: MakeDriver, caplog: pytest.LogCaptureFixture
 ) -> None:

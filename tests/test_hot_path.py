@@ -216,7 +216,6 @@ steps = st.one_of(
 )
 
 
-@pytest.mark.xfail(strict=False, reason="unload takes every context of the instance off the hot path")
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4),
@@ -249,7 +248,6 @@ def test_a_context_of_fixed_shape_is_hot_after_its_second_compute(name: str) -> 
     player.driver.close()
 
 
-@pytest.mark.xfail(strict=True, reason="an execution that is used again keeps its outputs unbound")
 def test_shapes_that_were_odd_in_one_context_do_not_keep_the_next_from_being_hot() -> None:
     player = Player(True, own_host=True)
     driver = player.driver
@@ -317,7 +315,6 @@ def test_contexts_that_come_and_go_do_not_grow_the_memory(drive: MakeDriver) -> 
     assert own_memory(driver) <= used
 
 
-@pytest.mark.xfail(strict=True, reason="free blocks are split and never joined")
 def test_contexts_of_many_sizes_that_come_and_go_do_not_grow_the_memory_for_ever(drive: MakeDriver) -> None:
     sizes = [16, 1000, 3000, 7000, 20_000]
     driver = drive({str(size): models.identity(TensorProto.UINT8, (size,)) for size in sizes}, hot=True)
@@ -340,7 +337,6 @@ def test_contexts_of_many_sizes_that_come_and_go_do_not_grow_the_memory_for_ever
     assert peaks[-1] < 10 * 2 * max(sizes)
 
 
-@pytest.mark.xfail(strict=True, reason="what is kept of a context's calls outlives the context")
 def test_a_finalized_context_leaves_nothing_behind(drive: MakeDriver) -> None:
     driver = drive({"model": models.identity()}, hot=True)
     for _ in range(50):
@@ -365,7 +361,6 @@ def test_a_finalized_hot_context_leaves_its_place_clean(drive: MakeDriver) -> No
     assert driver.get_f32(second, 0) == [1, 2, 3, 4]
 
 
-@pytest.mark.xfail(strict=True, reason="unload takes every context of the instance off the hot path")
 def test_unloading_one_graph_leaves_the_contexts_of_others_hot(drive: MakeDriver) -> None:
     driver, context = opened(drive, models.identity(), hot=True)
     other = driver.load(models.identity())[1]
@@ -375,7 +370,6 @@ def test_unloading_one_graph_leaves_the_contexts_of_others_hot(drive: MakeDriver
     heat(driver, context)
 
 
-@pytest.mark.xfail(strict=True, reason="unload takes every context of the instance off the hot path")
 def test_an_unload_that_concerns_others_changes_no_answer() -> None:
     player = Player(True, own_host=True)
     driver = player.driver

@@ -22,7 +22,7 @@ from wasinn import ConfigError, GuestTrap, Limits, RunResult
 
 #: A run that reaches a limit ends within this many seconds of it.
 SOON = 0.1
-ATTEMPTS = 3
+ATTEMPTS = 5
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,6 @@ POLL = """(module
     (drop (call $poll (i32.const 0) (i32.const 256) (i32.const 2) (i32.const 512)))))"""
 
 
-@pytest.mark.xfail(strict=True, reason="a guest without a loop after the sleep ends as if it had slept")
 def test_a_poll_of_several_clocks_ends_at_the_deadline(host: wasinn.Host) -> None:
     ends_at(0.3, lambda: host.run(POLL.encode(), deadline=0.3))
 
@@ -136,7 +135,6 @@ COMPUTE = """(module
     (drop (call $compute (i32.const 0)))))"""
 
 
-@pytest.mark.xfail(strict=True, reason="a guest without a loop after the compute ends as if in time")
 def test_a_compute_that_the_deadline_ended_is_named_whatever_the_guest_does_then(host: wasinn.Host) -> None:
     host.preload("slow")
     result = host.run(COMPUTE.encode(), deadline=0.4)
@@ -194,6 +192,8 @@ def test_a_stream_that_blocks_ends_at_the_deadline(arguments: list[str], streams
             result = host.run("@limits", {arguments}, {streams}, deadline=0.3)
             over.append(time.monotonic() - start - 0.3)
             assert (result.limit, result.exit_code) == ("deadline", None), result
+            if over[-1] < {SOON}:
+                break
         print(min(over), file=sys.stderr)
         """,
         input=given,
@@ -201,7 +201,6 @@ def test_a_stream_that_blocks_ends_at_the_deadline(arguments: list[str], streams
     assert -0.01 < float(said) < SOON
 
 
-@pytest.mark.xfail(strict=True, reason="the watchdog's thread dies of a wait that is too long")
 @pytest.mark.parametrize("far", ["float('inf')", "1e12", "1e300"])
 def test_a_deadline_far_away_leaves_the_others_alone(far: str) -> None:
     said = in_process(f"""
@@ -328,7 +327,7 @@ def test_a_guest_that_asks_for_less_after_a_refusal_is_left_alone(host: wasinn.H
     "memory",
     [
         '(memory (export "memory") 100)',
-        pytest.param("(memory 100)", marks=pytest.mark.xfail(strict=True, reason="its limit is not named")),
+        "(memory 100)",
     ],
     ids=["exported", "of its own"],
 )
@@ -373,7 +372,6 @@ def test_output_has_a_limit_unless_it_is_taken_away() -> None:
 # -- fuel ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(run=False, reason="a second engine aborts the process: FuncType of the first one")
 def test_fuel_is_a_limit(host: wasinn.Host) -> None:
     result = host.run("@limits", ["spin"], fuel=100_000, deadline=30)
     assert (result.limit, result.exit_code) == ("fuel", None)
@@ -383,7 +381,6 @@ def test_fuel_is_a_limit(host: wasinn.Host) -> None:
     assert host.run("@limits", ["args"]).exit_code == 0, "and none is needed without a limit"
 
 
-@pytest.mark.xfail(run=False, reason="a second engine aborts the process: FuncType of the first one")
 def test_the_same_work_takes_the_same_fuel(host: wasinn.Host) -> None:
     def enough(fuel: int) -> bool:
         return host.run("@limits", ["args"], fuel=fuel).exit_code == 0

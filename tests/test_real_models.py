@@ -73,11 +73,7 @@ def test_every_onnx_model_is_recognised(data: Path, encoding: str) -> None:
     [
         ("mobilenet_v2/mobilenet_v2_1.0_224_quant.tflite", "tensorflowlite"),
         ("sine/hello_world_int8.tflite", "tensorflowlite"),
-        pytest.param(
-            "mobilenet_v2/mobilenet_v2_torchscript.pt",
-            "pytorch",
-            marks=pytest.mark.xfail(strict=True, reason="newer TorchScript begins with its weights"),
-        ),
+        ("mobilenet_v2/mobilenet_v2_torchscript.pt", "pytorch"),
         ("mobilenet_v2/mobilenet_v2_bgr_nchw.xml", "openvino"),
     ],
 )

@@ -19,7 +19,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +117,7 @@ class GuestHost:
         self._contexts: dict[int, Context] = {}
         self._by_name: dict[str, int] = {}
         self._next_graph = 0
+        self._option_warnings = 0
         self._next_context = 0
         self._interrupted: str | None = None
         # An execution that was closed may serve another instance: never interrupt it then.
@@ -151,8 +152,11 @@ class GuestHost:
 
     def load_by_name(self, name: str, config: str | None = None) -> int:
         """The handle of the registry's graph `name`; the same one until it is unloaded."""
-        if config is not None:
-            _check_config(name, config)
+        options = _options(name, config) if config is not None else ()
+        if options and self._option_warnings < _MAX_OPTION_WARNINGS:
+            self._option_warnings += 1
+            shown = ", ".join(_shown(option) for option in options[:20])
+            logger.warning("graph %s takes no options; ignored: %s", _shown(name, repr), shown)
         handle = self._by_name.get(name)
         if handle is not None:
             return handle
@@ -228,6 +232,11 @@ class GuestHost:
                 _no_handle("context", number, self._next_context, "init_execution_context")
             )
         return context
+
+    def contexts_of(self, graph: int) -> list[int]:
+        """The handles of a graph's contexts; none for a handle that is unknown."""
+        handle = self._graphs.get(graph)
+        return [number for number, context in self._contexts.items() if context.graph is handle]
 
     def replace_context(self, number: int, context: Context) -> None:
         """Puts another keeper of the same state in the place of a context (the hot path's)."""
@@ -343,20 +352,29 @@ def _port(specs: Sequence[TensorSpec], key: int | str, direction: str) -> int:
     raise invalid_argument(f"the graph has no {direction} {key!r}; it has: {known}")
 
 
-def _check_config(name: str, config: str) -> None:
-    """Options for graphs that have none of their own: read, held to be JSON, and not applied."""
+#: A guest may load by name as often as it likes; the log has room for so many lines about it.
+_MAX_OPTION_WARNINGS = 10
+
+
+def _options(name: str, config: str) -> tuple[str, ...]:
+    """The names of the options in a config, which this graph has no use for. Raises WasiNNError."""
     if not config.strip():
-        return
+        return ()
     try:
         options = json.loads(config)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WasiNNError(
-            ErrorCode.INVALID_ENCODING, f"the config for {name!r} is not JSON: {error}"
+            ErrorCode.INVALID_ENCODING, f"the config for {_shown(name, repr)} is not JSON: {error}"
         ) from None
     if not isinstance(options, dict):
-        raise invalid_argument(f"the config for {name!r} is not a JSON object")
-    if options:
-        logger.warning("graph %r takes no options; ignored: %s", name, ", ".join(sorted(options)))
+        raise invalid_argument(f"the config for {_shown(name, repr)} is not a JSON object")
+    return tuple(sorted(options))
+
+
+def _shown(text: str, quote: Callable[[str], str] = str) -> str:
+    """A guest's text for a line of the log: short, and without what would end the line."""
+    short = text if len(text) <= 80 else text[:77] + "..."
+    return quote(short) if short.isprintable() else repr(short)
 
 
 #: The datatypes of the Open Inference Protocol, version 2.

@@ -254,11 +254,17 @@ class OnnxRuntimeExecution:
         self._in_buffers: list[_Buffer | None] = [None] * len(inputs)
         self._out_buffers: list[_Buffer | None] = [None] * len(outputs)
         self._values: list[Any] = []
-        # A fixed output shape is the model's claim; a runtime that finds another one refuses to
-        # write into a bound buffer, and then all outputs are left to it (see compute).
-        self._prebound = [spec.static_dims is not None for spec in outputs]
+        self._prebind()
+
+    def _prebind(self) -> None:
+        """Binds the outputs of fixed shape to buffers.
+
+        A fixed shape is the model's claim: a runtime that finds another one refuses to write into a
+        bound buffer, and then all outputs are left to it (see compute).
+        """
+        self._prebound = [spec.static_dims is not None for spec in self._outputs]
         self._all_prebound = all(self._prebound)
-        for index, spec in enumerate(outputs):
+        for index, spec in enumerate(self._outputs):
             if self._prebound[index]:
                 self._bind_output(index, spec)
 
@@ -353,6 +359,9 @@ class OnnxRuntimeExecution:
         """Begins another context on the same buffers. What they hold cannot be read before it is
         overwritten: the host gives no output before a compute, and computes only with every input."""
         self._closed = False
+        if not self._all_prebound:
+            self._binding.clear_binding_outputs()
+            self._prebind()
 
     def close(self) -> None:
         if self._closed:

@@ -167,6 +167,7 @@ def _host(options: argparse.Namespace) -> Host:
 
 def _limits(options: argparse.Namespace, config: Config) -> Limits:
     # On a terminal the guest's output is the user's; only who asks for a limit gets one.
+    Limits.from_mapping(config.limits, f"{options.config}: ")
     table: dict[str, object] = {**config.limits}
     for key in ("deadline", "max_memory", "max_output", "fuel"):
         value = getattr(options, key)

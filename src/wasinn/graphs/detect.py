@@ -48,7 +48,16 @@ def _pytorch(heads: Sequence[bytes]) -> str | None:
     # TorchScript and exported programs are zip archives whose first entries are named so.
     if heads[0][:4] != b"PK\x03\x04":
         return None
-    names = (b"/data.pkl", b"/code/", b"/constants.pkl", b"archive_format", b"/.format_version", b"/.data/")
+    # Newer TorchScript writes its weights first, each padded by an extra field that begins with FB.
+    names = (
+        b"/data.pkl",
+        b"/data/0FB",
+        b"/code/",
+        b"/constants.pkl",
+        b"archive_format",
+        b"/.format_version",
+        b"/.data/",
+    )
     return "a zip with PyTorch's entries" if any(name in heads[0] for name in names) else None
 
 

@@ -47,7 +47,8 @@ class Loader:
             else:
                 backend = lookup.for_encoding(encoding, self.preferred)
         except BackendError as error:
-            raise WasiNNError(ErrorCode.INVALID_ENCODING, str(error)) from error
+            refused = WasiNNError(ErrorCode.INVALID_ENCODING, str(error))
+            raise _with_label_hint(refused, source, encoding) from error
         start = time.perf_counter()
         try:
             graph = backend.load(source.model, encoding, source.target, source.options)

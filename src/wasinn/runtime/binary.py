@@ -8,7 +8,7 @@ of a guest before it compiles it; everything else passes through untouched.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAGIC = b"\0asm"
 CORE_HEADER = MAGIC + b"\1\0\0\0"
@@ -79,22 +79,30 @@ class MemoryType:
 
 @dataclass
 class Outline:
-    """What a module imports and how many of each thing it has."""
+    """What a module imports, its memories, and the type index of each of its functions, the imported
+    ones first."""
 
-    imports: list[tuple[str, str]]
+    imports: list[tuple[str, str]] = field(default_factory=list)
+    memories: list[MemoryType] = field(default_factory=list)
+    functions: list[int] = field(default_factory=list)
     imported_functions: int = 0
     imported_globals: int = 0
-    imported_memories: int = 0
-    memories: list[MemoryType] | None = None
 
 
 def outline(module: bytes) -> Outline:
-    """The imports and memories of a module. Raises ValueError for what is not a core module."""
-    result = Outline(imports=[], memories=[])
-    assert result.memories is not None
+    """The imports, memories and functions of a module.
+
+    Raises ValueError or IndexError for what is not a core module.
+    """
+    result = Outline()
     for identifier, content in sections(module):
         if identifier == IMPORT:
             _read_imports(content, result)
+        elif identifier == FUNCTION:
+            count, position = read_u32(content, 0)
+            for _ in range(count):
+                kind, position = read_u32(content, position)
+                result.functions.append(kind)
         elif identifier == MEMORY:
             count, position = read_u32(content, 0)
             for _ in range(count):
@@ -104,7 +112,6 @@ def outline(module: bytes) -> Outline:
 
 
 def _read_imports(content: bytes, result: Outline) -> None:
-    assert result.memories is not None
     count, position = read_u32(content, 0)
     for _ in range(count):
         module, position = _read_name(content, position)
@@ -114,20 +121,77 @@ def _read_imports(content: bytes, result: Outline) -> None:
         position += 1
         if kind == 0:
             result.imported_functions += 1
-            _, position = read_u32(content, position)
+            index, position = read_u32(content, position)
+            result.functions.append(index)
         elif kind == 1:
-            _, position = _read_memory(content, _skip_value_type(content, position))
+            _, position = _read_memory(content, skip_value_type(content, position))
         elif kind == 2:
             memory, position = _read_memory(content, position)
             result.memories.append(memory)
-            result.imported_memories += 1
         elif kind == 3:
             result.imported_globals += 1
-            position = _skip_value_type(content, position) + 1
+            position = skip_value_type(content, position) + 1
         elif kind == 4:
             _, position = read_u32(content, position + 1)
         else:
             raise ValueError(f"an import of the unknown kind {kind}")
+
+
+#: Number and vector types, and the references that have a short form.
+_VALUE_TYPES = {
+    0x7F: "i32",
+    0x7E: "i64",
+    0x7D: "f32",
+    0x7C: "f64",
+    0x7B: "v128",
+    0x70: "funcref",
+    0x6F: "externref",
+}
+Kinds = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def exported_functions(module: bytes) -> dict[str, Kinds]:
+    """(parameter types, result types) of each exported function of a module that compiles.
+
+    A type that is no number is named as far as it is known, else `reference`; a function whose type
+    stands behind others that this file does not read is (("unknown",), ()).
+    """
+    types: list[Kinds] = []
+    result = {}
+    functions = outline(module).functions
+    for identifier, content in sections(module):
+        if identifier == TYPE:
+            types = _read_types(content)
+        elif identifier == EXPORT:
+            count, position = read_u32(content, 0)
+            for _ in range(count):
+                name, position = _read_name(content, position)
+                kind = content[position]
+                index, position = read_u32(content, position + 1)
+                if kind == 0:
+                    number = functions[index]
+                    result[name] = types[number] if number < len(types) else (("unknown",), ())
+    return result
+
+
+def _read_types(content: bytes) -> list[Kinds]:
+    """The function types, up to the first type that is none."""
+    count, position = read_u32(content, 0)
+    types: list[Kinds] = []
+    for _ in range(count):
+        if content[position] != 0x60:
+            break
+        position += 1
+        lists = []
+        for _ in range(2):
+            length, position = read_u32(content, position)
+            kinds = []
+            for _ in range(length):
+                kinds.append(_VALUE_TYPES.get(content[position], "reference"))
+                position = skip_value_type(content, position)
+            lists.append(tuple(kinds))
+        types.append((lists[0], lists[1]))
+    return types
 
 
 def _read_name(content: bytes, position: int) -> tuple[str, int]:
@@ -145,7 +209,8 @@ def _read_memory(content: bytes, position: int) -> tuple[MemoryType, int]:
     return MemoryType(minimum, bool(flags & 2), bool(flags & 4)), position
 
 
-def _skip_value_type(content: bytes, position: int) -> int:
+def skip_value_type(content: bytes, position: int) -> int:
+    """Where the value type at `position` ends."""
     # A reference with an explicit heap type (0x63, 0x64) has one more number.
     if content[position] in (0x63, 0x64):
         _, position = read_u32(content, position + 1)

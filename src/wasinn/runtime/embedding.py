@@ -32,7 +32,7 @@ from wasinn.runtime.cache import CompileCache, default_directory
 from wasinn.runtime.engine import FUNCTIONS, get_engine
 from wasinn.runtime.guest import FileState, Guest, find_guest
 from wasinn.runtime.instance import Instance
-from wasinn.runtime.limits import Limits
+from wasinn.runtime.limits import Limits, RunControl
 from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
 from wasinn.runtime.threads import call_elsewhere
 from wasinn.runtime.wasi import Directory, Stream, World
@@ -72,17 +72,18 @@ class Host:
         self._cache_directory = directory
         self._guests: dict[tuple[FileState, bool], Guest] = {}
         self._lock = threading.Lock()
-        self._linked: list[tuple[trampoline.ForeignInstances, list[Any]]] = []
+        self._foreign: list[trampoline.ForeignInstances] = []
 
     @classmethod
     def from_config(cls, path: str | Path) -> Host:
         """A host as `wasinn.toml` says; graphs marked `preload` are loaded. Raises ConfigError."""
         config = read_config(Path(path))
+        limits = Limits.from_mapping(config.limits, f"{path}: ")
         host = cls(
             config.graphs,
             config.permissions,
             {encoding.label: name for encoding, name in config.backends.items()},
-            Limits.from_mapping(config.limits),
+            limits,
         )
         for name in config.preload:
             host.preload(name)
@@ -193,20 +194,21 @@ class Host:
         stay the embedder's. Raises wasmtime.WasmtimeError if the names are taken.
         """
         instances = trampoline.ForeignInstances(lambda: InstanceState(GuestHost(self._shared)))
-        callbacks = []
+        types: capi.FunctionTypes = {}
+        callbacks: list[Any] = []
+        # The linker, and what it instantiates, hold the addresses of these: they stay for good.
+        _linked.append((instances, types, callbacks))
         for function in FUNCTIONS:
             callback = trampoline.make_callback(function, instances.find)
             callbacks.append(callback)
             capi.define_function(
-                capi.address_of(linker), function.module, function.name, function.arity, callback
+                capi.address_of(linker), types, function.module, function.name, function.arity, callback
             )
-        # The linker, and what it instantiates, hold the callbacks' addresses: they stay for good.
-        _linked_callbacks.append((instances, callbacks))
-        self._linked.append((instances, callbacks))
+        self._foreign.append(instances)
 
     def close(self) -> None:
         """Frees the handles of instances in other people's stores."""
-        for instances, _ in self._linked:
+        for instances in self._foreign:
             instances.close()
 
     def __enter__(self) -> Self:
@@ -221,7 +223,8 @@ class Host:
         self.close()
 
 
-_linked_callbacks: list[Any] = []
+#: What other people's linkers were given.
+_linked: list[Any] = []
 
 
 class _Run:
@@ -230,7 +233,7 @@ class _Run:
     def __init__(
         self,
         guest: Guest,
-        make: Callable[[], Instance],
+        make: Callable[..., Instance],
         invoke: str | None,
         invoke_args: Sequence[int | float | str],
     ) -> None:
@@ -238,15 +241,20 @@ class _Run:
         self._make = make
         self._invoke = invoke
         self._invoke_args = invoke_args
-        self._instance: Instance | None = None
+        self._control: RunControl | None = None
         self._interrupted = False
 
     def interrupt(self) -> None:
         """Ends the guest. For any thread."""
         self._interrupted = True
-        instance = self._instance
-        if instance is not None:
-            instance.control.stop("interrupted")
+        if self._control is not None:
+            self._control.stop("interrupted")
+
+    def _watched(self, control: RunControl) -> None:
+        """Called by the instance once it can be ended, before any of the guest runs."""
+        self._control = control
+        if self._interrupted:
+            control.stop("interrupted")
 
     def result(self) -> RunResult:
         """Makes the instance, runs it, and says how it ended."""
@@ -256,22 +264,21 @@ class _Run:
         limit: str | None = None
         value: Any = None
         try:
-            instance = self._instance = self._make()
+            instance = self._make(watched=self._watched)
         except GuestExit as error:
             return _early(error.code, None, None, start, error)
         except GuestTrap as error:
             return _early(None, error.trap, error.limit, start, error)
         with instance:
             try:
-                if self._interrupted:
-                    instance.control.stop("interrupted")
                 value = self._call(instance)
             except GuestExit as error:
                 exit_code = error.code
             except GuestTrap as error:
                 exit_code, trap, limit = None, error.trap, error.limit
             stats = instance.stats
-        limit = limit or (instance.control.limit if instance.control.limit == "output" else None)
+        # A guest may come to its end after its compute or its sleep was ended, and before wasm asks.
+        limit = limit or instance.control.limit
         seconds = time.perf_counter() - start
         return RunResult(exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value)
 

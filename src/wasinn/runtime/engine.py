@@ -58,10 +58,11 @@ class Engine:
         self.address = capi.address_of(self.engine)
         self.key = f"epochs fuel={fuel} pooled={self.pooled}"
         self._keep: list[Any] = []
+        self.types: capi.FunctionTypes = {}
         self.linker = wasmtime.Linker(self.engine)
         self.linker.allow_shadowing = True
-        wasi.define(self.linker)
-        trampoline.define(capi.address_of(self.linker), FUNCTIONS, self._keep)
+        wasi.define(self.linker, self.types)
+        trampoline.define(capi.address_of(self.linker), self.types, FUNCTIONS, self._keep)
         self._slow_linker: wasmtime.Linker | None = None
         self._lock = threading.Lock()
         self._hot: tuple[wasmtime.Module, wasmtime.Module] | None = None
@@ -79,12 +80,8 @@ class Engine:
         with self._lock:
             if self._slow_linker is None:
                 linker = wasmtime.Linker(self.engine)
-                for function in HOT_FUNCTIONS:
-                    callback = trampoline.make_callback(function)
-                    self._keep.append(callback)
-                    capi.define_function(
-                        capi.address_of(linker), "slow", function.name, function.arity, callback
-                    )
+                slow = [each.renamed("slow") for each in HOT_FUNCTIONS]
+                trampoline.define(capi.address_of(linker), self.types, slow, self._keep)
                 self._slow_linker = linker
             return self._slow_linker
 

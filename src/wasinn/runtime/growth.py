@@ -24,6 +24,7 @@ from wasinn.runtime.binary import (
     outline,
     read_u32,
     sections,
+    skip_value_type,
     write_u32,
 )
 
@@ -31,8 +32,6 @@ from wasinn.runtime.binary import (
 REFUSED_EXPORT = "wasinn:refused-growth"
 #: Refusals in a row after which the guest is ended.
 MAX_REFUSALS = 1000
-
-VERSION = 1
 
 _MEMORY_GROW = b"\x40\x00"
 _CALL = b"\x10"
@@ -50,13 +49,13 @@ def instrument(module: bytes) -> bytes:
     """
     try:
         return _instrument(module)
-    except (_NotUnderstood, ValueError, IndexError):
+    except (_NotUnderstood, ValueError, IndexError, KeyError):
         return module
 
 
 def _instrument(module: bytes) -> bytes:
     facts = outline(module)
-    memories = facts.memories or []
+    memories = facts.memories
     if len(memories) != 1 or memories[0].wide:
         return module
     parts = list(sections(module))
@@ -74,6 +73,8 @@ def _instrument(module: bytes) -> bytes:
         raise _NotUnderstood  # perhaps a recursive group, whose types are counted otherwise
     globals_, global_start = read_u32(found[GLOBAL], 0) if GLOBAL in found else (0, 0)
     first_global = facts.imported_globals + globals_
+    if REFUSED_EXPORT.encode() in found.get(EXPORT, b""):
+        raise _NotUnderstood  # the guest's own export, whatever it is
     exports, export_start = read_u32(found[EXPORT], 0) if EXPORT in found else (0, 0)
     name = REFUSED_EXPORT.encode()
     changed = {
@@ -143,6 +144,8 @@ def _replace_in_code(code: bytes, target: bytes) -> list[bytes] | None:
             body = _replaced(body, places, _CALL + target)
         bodies.append(write_u32(len(body)) + body)
         position = start + size
+    if position != len(code):
+        raise _NotUnderstood  # malformed, and not to be mended here
     return bodies if replaced else None
 
 
@@ -159,9 +162,7 @@ def _growth_places(body: bytes) -> list[int]:
     groups, position = read_u32(body, 0)
     for _ in range(groups):
         _, position = read_u32(body, position)
-        position += 1
-        if body[position - 1] in (0x63, 0x64):
-            _, position = read_u32(body, position)
+        position = skip_value_type(body, position)
     places = []
     while position < len(body):
         if body[position] == 0x40 and body[position + 1] == 0:
@@ -172,11 +173,11 @@ def _growth_places(body: bytes) -> list[int]:
 
 # How the immediates of an opcode look: n numbers (LEB128 of either sign has the same length).
 _NUMBERS = dict.fromkeys(
-    (0x02, 0x03, 0x04, 0x06, 0x07, 0x08, 0x09, 0x0C, 0x0D, 0x10, 0x12, 0x14, 0x15, 0x18)
+    (0x07, 0x08, 0x09, 0x0C, 0x0D, 0x10, 0x12, 0x14, 0x15, 0x18)
     + (*range(0x20, 0x27), 0x3F, 0x40, 0x41, 0x42, 0xD0, 0xD2, 0xD5, 0xD6),
     1,
 )
-_NUMBERS.update(dict.fromkeys([0x11, 0x13, *range(0x28, 0x3F)], 2))
+_NUMBERS.update(dict.fromkeys((0x11, 0x13), 2))
 _NONE = {0x00, 0x01, 0x05, 0x0A, 0x0B, 0x0F, 0x19, 0x1A, 0x1B, 0xD1, 0xD3, 0xD4, *range(0x45, 0xC5)}
 #: The 0xFC group: saturating conversions, then bulk memory and tables.
 _MISC_NUMBERS = {8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1}
@@ -187,8 +188,14 @@ def _after_instruction(body: bytes, position: int) -> int:
     position += 1
     if opcode in _NONE:
         return position
+    if opcode in (0x02, 0x03, 0x04, 0x06):
+        # A block type is a value type, or an index as one LEB128.
+        if body[position] in (0x63, 0x64):
+            return skip_value_type(body, position)
+        return _skip(body, position, 1)
+    if 0x28 <= opcode <= 0x3E:
+        return _after_memory_argument(body, position)
     if opcode in _NUMBERS:
-        # A block type of one byte and one of several are both a single LEB128.
         return _skip(body, position, _NUMBERS[opcode])
     if opcode == 0x43:
         return position + 4
@@ -199,7 +206,9 @@ def _after_instruction(body: bytes, position: int) -> int:
         return _skip(body, position, count + 1)
     if opcode == 0x1C:  # select with types
         count, position = read_u32(body, position)
-        return position + count
+        for _ in range(count):
+            position = skip_value_type(body, position)
+        return position
     if opcode == 0xFC:
         sub, position = read_u32(body, position)
         if sub < 8:
@@ -214,14 +223,20 @@ def _after_instruction(body: bytes, position: int) -> int:
 def _after_simd(body: bytes, position: int) -> int:
     sub, position = read_u32(body, position)
     if sub <= 11 or sub in (92, 93):
-        return _skip(body, position, 2)  # loads and stores
+        return _after_memory_argument(body, position)  # loads and stores
     if sub in (12, 13):
         return position + 16  # a constant, a shuffle
     if 21 <= sub <= 34:
         return position + 1  # lanes
     if 84 <= sub <= 91:
-        return _skip(body, position, 2) + 1  # loads and stores of lanes
+        return _after_memory_argument(body, position) + 1  # loads and stores of lanes
     return position
+
+
+def _after_memory_argument(body: bytes, position: int) -> int:
+    """Alignment, a memory's index where bit 6 of the alignment says so, and an offset."""
+    alignment, position = read_u32(body, position)
+    return _skip(body, position, 2 if alignment & 0x40 else 1)
 
 
 def _skip(body: bytes, position: int, count: int) -> int:

@@ -69,24 +69,25 @@ class Guest:
         self.cache = cache
         self.imports = _check(wasm, name)
         self.wasi_imports = frozenset(each for module, each in self.imports if module == wasi.MODULE)
+        counted = growth.instrument(wasm)
+        #: Whether the module has the export that `growth` adds.
+        self.counts_growth = counted is not wasm
         try:
-            self.module = cache.module(engine.engine, growth.instrument(wasm))
+            self.module = cache.module(engine.engine, counted)
         except wasmtime.WasmtimeError:
             try:
                 # Were the counted module at fault, the guest's own would still compile.
                 self.module = cache.module(engine.engine, wasm)
+                self.counts_growth = False
             except wasmtime.WasmtimeError as error:
                 raise GuestError(f"{name} does not compile: {_first_lines(error)}") from error
-        self.functions: dict[str, Signature] = {}
-        self.minimum_memory = 0
-        for export in self.module.exports:
-            kind = export.type
-            if isinstance(kind, wasmtime.FuncType):
-                self.functions[export.name] = Signature(
-                    tuple(str(each) for each in kind.params), tuple(str(each) for each in kind.results)
-                )
-            elif isinstance(kind, wasmtime.MemoryType):
-                self.minimum_memory = kind.limits.min * 65536
+        # Not by `module.exports` of wasmtime-py, which ends the process at a type like v128.
+        self.functions = {
+            export: Signature(*kinds) for export, kinds in binary.exported_functions(wasm).items()
+        }
+        facts = binary.outline(wasm)
+        #: Of the largest memory at its start, in bytes.
+        self.minimum_memory = max((memory.minimum for memory in facts.memories), default=0) * 65536
         self._pre: wasmtime.InstancePre | None = None
         self.pre_address = 0
         self._lock = threading.Lock()
@@ -147,10 +148,9 @@ def _core_module(wasm: bytes, name: str) -> bytes:
     if wasm[:8] == binary.CORE_HEADER:
         return wasm
     if wasm[:8] == binary.COMPONENT_HEADER:
-        raise GuestError(
-            f"{name} is a component; this version of wasinn runs core modules "
-            "(built for wasm32-wasip1, the import module wasi_ephemeral_nn)"
-        )
+        raise _component(name)
+    if wasm.lstrip().startswith(b"(component"):
+        raise _component(name)
     if wasm.lstrip()[:1] == b"(":
         try:
             return bytes(wasmtime.wat2wasm(wasm.decode()))
@@ -158,6 +158,13 @@ def _core_module(wasm: bytes, name: str) -> bytes:
             raise GuestError(f"{name} is not valid text of a wasm module: {_first_lines(error)}") from error
     head = wasm[:8].hex(" ") or "empty"
     raise GuestError(f"{name} is not a wasm module: its first bytes are {head}, not 00 61 73 6d")
+
+
+def _component(name: str) -> GuestError:
+    return GuestError(
+        f"{name} is a component; this version of wasinn runs core modules "
+        "(built for wasm32-wasip1, the import module wasi_ephemeral_nn)"
+    )
 
 
 def _check(wasm: bytes, name: str) -> frozenset[tuple[str, str]]:
@@ -177,7 +184,7 @@ def _check(wasm: bytes, name: str) -> frozenset[tuple[str, str]]:
         known = ", ".join(sorted(MODULES | {wasi.MODULE}))
         raise GuestError(f"{name} imports what this host does not provide: {listed}; it provides {known}")
     if any(module in MODULES for module, _ in imports):
-        memories = facts.memories or []
+        memories = facts.memories
         if len(memories) > 1:
             raise GuestError(
                 f"{name} has {len(memories)} memories; a WASI-NN pointer does not say which one it means"

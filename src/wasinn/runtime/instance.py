@@ -6,6 +6,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
+import threading
+from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +33,9 @@ _NO_LIMIT = -1
 _INSTANCES, _TABLES, _MEMORIES = 4, 64, 4
 
 
+_closing = threading.Lock()
+
+
 class Instance:
     """A running guest: its memory, its exports, its handles on the host.
 
@@ -46,11 +51,13 @@ class Instance:
         limits: Limits,
         long_lived: bool = False,
         trace: bool = False,
+        watched: Callable[[RunControl], None] | None = None,
     ) -> None:
         """Instantiates `guest`, which runs its start section, and `_initialize` of a reactor.
 
-        `long_lived` prepares the hot path: 0.1 ms once, for a guest that calls in a loop. Raises
-        GuestError for what does not link, GuestTrap and GuestExit for how the start ended.
+        `long_lived` prepares the hot path: 0.1 ms once, for a guest that calls in a loop. `watched` is
+        called with what can end the guest, before any of it runs. Raises GuestError for what does not
+        link, GuestTrap and GuestExit for how the start ended.
         """
         self.guest = guest
         engine = guest.engine
@@ -69,8 +76,12 @@ class Instance:
         self._functions: dict[str, tuple[Any, int, Signature]] = {}
         self._arguments = capi.buffer_type(capi.RAW_VALUE_SIZE * 16)()
         self._arguments_address = ctypes.addressof(self._arguments)
+        self._inside = False
+        self._closing = False
         self._store = capi.store_new(engine.address, None, None)
         self._context = capi.store_context(self._store)
+        if watched is not None:
+            watched(self.control)
         try:
             self._set_limits(engine)
             self._wasi.attach(self._context)
@@ -117,6 +128,8 @@ class Instance:
         Raises GuestError for a name, a number or a type of argument that the guest does not have,
         GuestTrap if it traps or runs into a limit, GuestExit if it exits.
         """
+        if not self._store:
+            raise GuestError(f"this instance of {self.guest.name} is closed")
         _, function, signature = self._functions.get(name) or self._function(name)
         if len(arguments) != len(signature.parameters):
             raise GuestError(
@@ -125,7 +138,7 @@ class Instance:
         buffer = self._arguments
         try:
             signature.pack(buffer, 0, *arguments)
-        except (struct.error, TypeError):
+        except (struct.error, TypeError, OverflowError):
             signature.pack(buffer, 0, *self._converted(name, signature, arguments))
         self._run(
             capi.call_unchecked,
@@ -141,16 +154,24 @@ class Instance:
         return results or None
 
     def close(self) -> None:
-        """Ends the instance and frees all it holds. May be called twice."""
-        if not self._store:
+        """Ends the instance and frees all it holds. May be called twice.
+
+        Where a call that was interrupted is still inside (loading a model, which nothing ends), it is
+        the thread of that call that frees, when it comes out.
+        """
+        self._closing = True
+        if self._inside:
+            self.control.stop("interrupted")
+            return
+        with _closing:
+            store, self._store = self._store, None
+        if not store:
             return
         if self.state.hot_path is not None:
             self.state.hot_path.collect_stats()
-        self.control.finished = True
         controls.pop(self.control.number, None)
         self.state.host.close()
         self._wasi.close()
-        store, self._store = self._store, None
         capi.store_delete(store)
         # No cycles: what a fresh instance held goes with it, not with the garbage collector's next round.
         self.state.run = None
@@ -235,7 +256,9 @@ class Instance:
                     linker, self._context, module, len(module), name.encode(), len(name), extern
                 )
             )
-        self.state.hot_path = HotPath(self.state, self._context, slow, capi.address_of(hot), externs["table"])
+        self.state.hot_path = HotPath(
+            self.state, self._context, slow, engine.types, capi.address_of(hot), externs["table"]
+        )
 
     # -- calling ---------------------------------------------------------------------------------------
 
@@ -250,16 +273,20 @@ class Instance:
             return
         before = running.get(thread)
         running[thread] = self.state
+        self._inside = True
         try:
             error = function(*arguments)
+            if error or self._trap.value or self.state.escaped is not None:
+                trapped, self._trap.value = self._trap.value or 0, None
+                self._raise(error, trapped, instantiating=function is not capi.call_unchecked)
         finally:
             if before is None:
                 del running[thread]
             else:
                 running[thread] = before
-        if error or self._trap.value or self.state.escaped is not None:
-            trapped, self._trap.value = self._trap.value or 0, None
-            self._raise(error, trapped, instantiating=function is not capi.call_unchecked)
+            self._inside = False
+            if self._closing:
+                self.close()
 
     def _raise(self, error: int | None, trapped: int, instantiating: bool) -> None:
         reason: Exception | None = None
@@ -281,7 +308,9 @@ class Instance:
 
     def _refused_growth(self) -> int:
         # An instance that was not made has a handle of zeros, which wasmtime must not see.
-        if not any(self._instance.raw) or not self._export(growth.REFUSED_EXPORT.encode()):
+        if not self.guest.counts_growth or not any(self._instance.raw):
+            return 0
+        if not self._export(growth.REFUSED_EXPORT.encode()):
             return 0
         return capi.read_global_i32(self._context, self._slots.payload(capi.GLOBAL_SIZE))
 
@@ -311,7 +340,7 @@ class Instance:
             bits = int(kind[1:])
             if kind[0] == "i" and isinstance(value, int) and -(1 << (bits - 1)) <= value < 1 << bits:
                 result.append(value - (1 << bits) if value >> (bits - 1) > 0 else value)
-            elif kind[0] == "f" and isinstance(value, int | float):
+            elif kind[0] == "f" and isinstance(value, int | float) and _fits_float(bits, value):
                 result.append(float(value))
             else:
                 raise GuestError(f"{name}{signature}: the argument {value!r} is not an {kind}")
@@ -335,3 +364,12 @@ class Instance:
         """Called by the watchdog's thread: ends what runs outside wasm."""
         self.state.host.interrupt(f"limit {reason}")
         self._wasi.unblock()
+
+
+def _fits_float(bits: int, value: int | float) -> bool:
+    """Whether `value` is finite as a float of `bits`, or is not finite itself."""
+    try:
+        struct.pack("<f" if bits == 32 else "<d", value)
+    except (struct.error, OverflowError):
+        return False
+    return True

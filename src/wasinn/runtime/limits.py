@@ -37,14 +37,17 @@ class Limits:
     fuel: int | None = None
 
     @classmethod
-    def from_mapping(cls, table: Mapping[str, Any]) -> Limits:
-        """The table `[limits]` of `wasinn.toml`. Raises ConfigError, naming the key."""
+    def from_mapping(cls, table: Mapping[str, Any], where: str = "") -> Limits:
+        """The table `[limits]` of `wasinn.toml`. Raises ConfigError, naming the key after `where`."""
         known = [field.name for field in fields(cls)]
         values: dict[str, Any] = {}
         for key, value in table.items():
             if key not in known:
-                raise ConfigError(f"unknown key {key!r} in [limits]; known: {', '.join(known)}")
-            values[key] = _limit(key, value)
+                raise ConfigError(f"{where}unknown key {key!r} in [limits]; known: {', '.join(known)}")
+            try:
+                values[key] = _limit(key, value)
+            except ConfigError as error:
+                raise ConfigError(f"{where}{error}") from None
         return cls(**values)
 
 
@@ -135,7 +138,7 @@ class Watchdog:
 
     def watch(self, control: RunControl, seconds: float) -> None:
         """Stops `control` in `seconds`, unless it has finished by then."""
-        when = time.monotonic() + seconds
+        when = time.monotonic() + min(seconds, threading.TIMEOUT_MAX / 2)
         control.deadline = when
         with self._changed:
             heapq.heappush(self._heap, (when, control.number, control))

@@ -65,6 +65,15 @@ class World:
     stdout: Stream = "capture"
     stderr: Stream = "capture"
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what no argument or variable can hold."""
+        for argument in self.arguments:
+            if "\0" in argument:
+                raise ConfigError(f"the argument {argument!r} has a zero character, which ends it")
+        for name, value in self.environment.items():
+            if not name or "=" in name or "\0" in name or "\0" in value:
+                raise ConfigError(f"{name!r} = {value!r} cannot be a variable of the environment")
+
 
 class Sink:
     """Where a guest's stdout or stderr goes: into `data`, or on to a file descriptor."""
@@ -100,7 +109,7 @@ class Sink:
         while view:
             # A reader that stalls must not hold the guest past its deadline.
             while self._control.limit in (None, "output"):
-                if select.select([], [self._descriptor], [], 0.05)[1]:
+                if select.select([], [self._descriptor], [], 0.02)[1]:
                     break
             else:
                 return False
@@ -270,9 +279,10 @@ def _poll_oneoff(_env: int, caller: int, arguments: int, _count: int) -> int:
     try:
         state = running[get_ident()]
         memory = state.guest_memory(caller)
-        put_result(
-            arguments, _poll(memory, state.run, *_POLL_ARGUMENTS.unpack_from(capi.ADDRESS_SPACE, arguments))
-        )
+        values = _POLL_ARGUMENTS.unpack_from(capi.ADDRESS_SPACE, arguments)
+        put_result(arguments, _poll(memory, state.run, *values))
+        if state.run.control.limit is not None:
+            return trap("the run was ended")
     except Exception:
         put_result(arguments, _EFAULT)
     except BaseException as error:
@@ -318,9 +328,9 @@ def _wait_for_clock(run: Any, wanted: list[tuple[Any, ...]]) -> list[tuple[int, 
 _KEEP = (capi.CALLBACK(_proc_exit), capi.CALLBACK(_poll_oneoff))
 
 
-def define(linker: wasmtime.Linker) -> None:
+def define(linker: wasmtime.Linker, types: capi.FunctionTypes) -> None:
     """Defines WASI preview 1 in a linker that allows shadowing."""
     linker.define_wasi()
     address = capi.address_of(linker)
-    capi.define_function(address, MODULE, "proc_exit", 1, _KEEP[0], results=0)
-    capi.define_function(address, MODULE, "poll_oneoff", 4, _KEEP[1])
+    capi.define_function(address, types, MODULE, "proc_exit", 1, _KEEP[0], results=0)
+    capi.define_function(address, types, MODULE, "poll_oneoff", 4, _KEEP[1])

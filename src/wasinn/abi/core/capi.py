@@ -119,8 +119,9 @@ _define_unchecked = _kept(
 )
 
 _I32 = wasmtime.ValType.i32()
-#: The linker keeps a callback's address; freeing the Python object behind it would crash.
-_function_types: dict[int, wasmtime.FuncType] = {}
+#: Function types by (parameters, results), all i32. One belongs to the first engine that it is used
+#: with, and must live as long as what was defined with it: whoever defines keeps it.
+FunctionTypes = dict[tuple[int, int], wasmtime.FuncType]
 
 
 def address_of(managed: Any) -> int:
@@ -128,24 +129,32 @@ def address_of(managed: Any) -> int:
     return ctypes.cast(managed.ptr(), _PTR).value or 0
 
 
-def define_function(linker: int, module: str, name: str, arity: int, callback: Any, results: int = 1) -> None:
+def define_function(
+    linker: int,
+    types: FunctionTypes,
+    module: str,
+    name: str,
+    arity: int,
+    callback: Any,
+    results: int = 1,
+) -> None:
     """Defines an import that takes `arity` i32 and returns `results` i32 (0 or 1).
 
-    `callback` is a CALLBACK that the caller keeps alive as long as the linker and every instance
-    made by it. Raises wasmtime.WasmtimeError for a name that is taken.
+    The caller keeps `callback`, a CALLBACK, and `types`, which is of one engine alone, as long as the
+    linker and every instance made by it. Raises wasmtime.WasmtimeError for a name that is taken.
     """
-    key = arity * 2 + results
-    kind = _function_types.get(key)
-    if kind is None:
-        kind = _function_types[key] = wasmtime.FuncType([_I32] * arity, [_I32] * results)
+    key = arity, results
+    if key not in types:
+        types[key] = wasmtime.FuncType([_I32] * arity, [_I32] * results)
+    names = module.encode(), name.encode()
     raise_error(
         _define_unchecked(
             linker,
-            module.encode(),
-            len(module.encode()),
-            name.encode(),
-            len(name.encode()),
-            address_of(kind),
+            names[0],
+            len(names[0]),
+            names[1],
+            len(names[1]),
+            address_of(types[key]),
             callback,
             None,
             None,

@@ -67,14 +67,16 @@ class HotPath:
         state: InstanceState,
         store_context: int,
         slow_linker: int,
+        types: capi.FunctionTypes,
         hot_module: int,
         stub_table: Any,
     ) -> None:
-        """`slow_linker` has the Python functions as module `slow`; `stub_table` is the table's extern,
-        a ctypes buffer."""
+        """`slow_linker` has the Python functions as module `slow`; `types` are the engine's;
+        `stub_table` is the table's extern, a ctypes buffer."""
         self._state = state
         self._store = store_context
         self._slow_linker = slow_linker
+        self._function_types = types
         self._module = hot_module
         self._table = stub_table
         self._computes: dict[int, int] = {}
@@ -108,9 +110,16 @@ class HotPath:
             self._runs.pop(context, None)
 
     def forget_graph(self, graph: int) -> None:
-        """Forgets every context: one of an unloaded graph must come to Python to be refused."""
-        for context in list(self._records):
+        """Forgets the contexts of a graph: once it is unloaded, they come to Python to be refused."""
+        for context in self._state.host.contexts_of(graph):
             self.forget(context)
+
+    def release(self, context: int) -> None:
+        """Forgets a context that is no more, and all that was noted of it."""
+        self.forget(context)
+        self._computes.pop(context, None)
+        for key in [key for key in self._types if key[0] == context]:
+            del self._types[key]
 
     def collect_stats(self) -> None:
         """Adds what was answered without Python to the instance's statistics, once."""
@@ -144,7 +153,7 @@ class HotPath:
             [self._base + start + offset for offset in layout.outputs],
         )
         if run is None:
-            self._free.append((start, layout.size))
+            self._give_back(start, layout.size)
             return
         hot = _HotExecution(self, start, layout, inputs, outputs, execution, run)
         for index in range(len(outputs)):
@@ -200,6 +209,20 @@ class HotPath:
         self._end = start + size
         return start
 
+    def _give_back(self, start: int, size: int) -> None:
+        """Frees a block, joined with the free ones beside it."""
+        for other in list(self._free):
+            if other[0] + other[1] == start:
+                self._free.remove(other)
+                start, size = other[0], other[1] + size
+            elif start + size == other[0]:
+                self._free.remove(other)
+                size += other[1]
+        if start + size == self._end:
+            self._end = start
+        else:
+            self._free.append((start, size))
+
     def _instantiate(self) -> bool:
         """Instantiates `hot_path.wat` beside the guest, which patches the stub's table."""
         memory = self._state.memory
@@ -209,7 +232,7 @@ class HotPath:
         try:
             callback = capi.CALLBACK(self._make_run())
             self._keep.append(callback)
-            capi.define_function(linker, "host", "run", 1, callback)
+            capi.define_function(linker, self._function_types, "host", "run", 1, callback)
             self._define(linker, "guest", "memory", capi.make_extern(capi.EXTERN_MEMORY, memory.handle))
             self._define(linker, "stub", "table", self._table)
             instance = ctypes.create_string_buffer(capi.INSTANCE_SIZE)
@@ -384,7 +407,7 @@ class _HotExecution:
         """Gives the buffers back."""
         if not self._freed:
             self._freed = True
-            self._path._free.append((self._start, self._layout.size))
+            self._path._give_back(self._start, self._layout.size)
 
     def close(self) -> None:
         self.free()

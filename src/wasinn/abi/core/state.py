@@ -129,6 +129,10 @@ class Function:
         self.arity = len(self.parameters)
         self.body = body
 
+    def renamed(self, module: str) -> Function:
+        """The same function under another import module."""
+        return Function(module, self.name, " ".join(self.parameters), self.body)
+
     def describe(self, arguments: tuple[int, ...]) -> str:
         """`set_input(context 0, index 0, tensor 0x1f40)`."""
         parts = [

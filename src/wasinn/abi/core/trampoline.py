@@ -73,12 +73,12 @@ def trap(message: str) -> int:
     return int(capi.trap_new(text, len(text)))
 
 
-def define(linker: int, functions: Iterable[Function], keep: list[Any]) -> None:
+def define(linker: int, types: capi.FunctionTypes, functions: Iterable[Function], keep: list[Any]) -> None:
     """Defines `functions` for instances of ours; the callbacks are appended to `keep`."""
     for function in functions:
         callback = make_callback(function)
         keep.append(callback)
-        capi.define_function(linker, function.module, function.name, function.arity, callback)
+        capi.define_function(linker, types, function.module, function.name, function.arity, callback)
 
 
 class ForeignInstances:

@@ -54,7 +54,7 @@ def unload(state: InstanceState, memory: GuestMemory, graph: int) -> None:
 
 def finalize_execution_context(state: InstanceState, memory: GuestMemory, context: int) -> None:
     if state.hot_path is not None:
-        state.hot_path.forget(context)
+        state.hot_path.release(context)
     state.host.finalize_execution_context(context)
 
 
