@@ -156,8 +156,7 @@ def _host(options: argparse.Namespace) -> Host:
         encoding, equals, name = text.partition("=")
         if not equals or not name:
             raise ConfigError(f"--backend is ENCODING=BACKEND, not {text!r}")
-        chosen = next(iter(parse_backends({encoding: name})))
-        lookup.checked(lookup.by_name(name), chosen)
+        (chosen,) = parse_backends({encoding: name})
         backends[chosen.label] = name
     host = Host(graphs, config.permissions, backends, _limits(options, config))
     for name in config.preload:

@@ -21,7 +21,8 @@ import wasmtime
 
 from wasinn.abi.core import capi, trampoline
 from wasinn.abi.core.state import InstanceState
-from wasinn.errors import ConfigError, GuestError
+from wasinn.backends import lookup
+from wasinn.errors import ConfigError, GuestError, WasiNNError
 from wasinn.graphs.config import parse_backends, read_config
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.permissions import Permissions
@@ -47,7 +48,8 @@ class Host:
     `graphs` maps names to sources, or to text as after `--graph NAME=`. `backends` maps encodings to
     the backend that serves them (`{"onnx": "onnxruntime"}`). `limits` are the default of each run.
     `cache`: the directory of compiled guests, None for `$WASINN_CACHE_DIR` or the user's own, False
-    for none. Safe to use from any thread. Raises ConfigError.
+    for none. Safe to use from any thread. Raises ConfigError, and BackendError for a backend that is
+    not there.
     """
 
     def __init__(
@@ -62,11 +64,12 @@ class Host:
             name: GraphSource.parse(source) if isinstance(source, str) else source
             for name, source in (graphs or {}).items()
         }
+        chosen = parse_backends(backends or {})
+        for encoding, name in chosen.items():
+            lookup.checked(lookup.by_name(name), encoding)
         self.registry = Registry(sources)
         self.limits = limits or Limits()
-        self._shared = Shared(
-            self.registry, Loader(parse_backends(backends or {})), permissions or Permissions()
-        )
+        self._shared = Shared(self.registry, Loader(chosen), permissions or Permissions())
         directory = None if cache is False else (Path(cache) if cache else default_directory())
         self._caches: dict[bool, CompileCache] = {}
         self._cache_directory = directory
@@ -76,7 +79,10 @@ class Host:
 
     @classmethod
     def from_config(cls, path: str | Path) -> Host:
-        """A host as `wasinn.toml` says; graphs marked `preload` are loaded. Raises ConfigError."""
+        """A host as `wasinn.toml` says; graphs marked `preload` are loaded.
+
+        Raises ConfigError, BackendError, and WasiNNError for a graph that cannot be loaded.
+        """
         config = read_config(Path(path))
         limits = Limits.from_mapping(config.limits, f"{path}: ")
         host = cls(
@@ -97,7 +103,10 @@ class Host:
         Raises WasiNNError with the reason if one cannot be loaded.
         """
         for name in names or tuple(self.registry):
-            self.registry.get(name, self._shared.loader)
+            try:
+                self.registry.get(name, self._shared.loader)
+            except WasiNNError as error:
+                raise WasiNNError(error.code, f"graph {name!r}: {error.reason}") from error
 
     # -- guests -----------------------------------------------------------------------------------
 
