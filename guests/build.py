@@ -77,9 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0, or 1 where something differs or does not compile."""
     parser = argparse.ArgumentParser(description="Build the C guests.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RECIPES))
-    parser.add_argument(
-        "--out", type=Path, default=SHIPPED, help="default: src/wasinn/shipped/guests"
-    )
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="default: src/wasinn/shipped/guests")
     parser.add_argument("--check", action="store_true", help="compare with the shipped files")
     options = parser.parse_args(arguments)
     names: list[str] = options.names or list(RECIPES)

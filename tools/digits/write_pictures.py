@@ -62,9 +62,7 @@ def classify(
     return probabilities
 
 
-def choose(
-    session: ort.InferenceSession, pictures: Sequence[Image.Image], label: int
-) -> Image.Image:
+def choose(session: ort.InferenceSession, pictures: Sequence[Image.Image], label: int) -> Image.Image:
     """Return the picture that is most surely `label`.
 
     The surest by the worse of two resizes, the one that averages and the one that takes
