@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import wasinn
 from driver import driver_wat
+from wasinn import leb128
 from wasinn.runtime import binary
 from wasinn.runtime.growth import MAX_REFUSALS, REFUSED_EXPORT, instrument
 
@@ -286,7 +287,7 @@ def crafted(body: bytes, types: bytes = b"\1\x60\0\0") -> bytes:
             (binary.FUNCTION, b"\1\0"),
             (binary.MEMORY, b"\1\0\1"),
             (binary.EXPORT, b"\1\1f\0\0"),
-            (binary.CODE, b"\1" + binary.write_u32(len(code)) + code),
+            (binary.CODE, b"\1" + leb128.write_unsigned(len(code)) + code),
         ]
     )
 
@@ -333,7 +334,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 def numbers(limit: int) -> st.SearchStrategy[bytes]:
-    return st.integers(0, limit).map(binary.write_u32)
+    return st.integers(0, limit).map(leb128.write_unsigned)
 
 
 #: Sections of any kind and content: what is well formed outside and nonsense inside.
@@ -393,14 +394,14 @@ def test_a_guest_that_takes_the_counters_name_cannot_harm_the_host(export: str) 
 
 @given(st.integers(0, (1 << 64) - 1), st.binary(max_size=3))
 def test_a_number_is_read_as_it_was_written(value: int, rest: bytes) -> None:
-    written = binary.write_u32(value)
-    assert binary.read_u32(written + rest, 0) == (value, len(written))
+    written = leb128.write_unsigned(value)
+    assert leb128.read_unsigned(written + rest, 0) == (value, len(written))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\xff" * 5, b"\x80" * 20])
 def test_a_number_without_an_end_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="a number without an end"):
-        binary.read_u32(data, 0)
+        leb128.read_unsigned(data, 0)
 
 
 @pytest.mark.parametrize("name", sorted(GUESTS))

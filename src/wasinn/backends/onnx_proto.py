@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wasinn.leb128 import read_unsigned
+
 Buffer = bytes | mmap.mmap
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -46,16 +48,16 @@ def fields(data: Buffer, start: int = 0, end: int | None = None) -> Iterator[tup
     limit = len(data) if end is None else end
     position = start
     while position < min(limit, len(data)):
-        key, position = _varint(data, position)
+        key, position = read_unsigned(data, position)
         field, wire = key >> 3, key & 7
         if field == 0:
             raise ValueError("field number 0")
         if wire == _VARINT:
-            value, position = _varint(data, position)
+            value, position = read_unsigned(data, position)
             yield field, wire, value, value
             continue
         if wire == _BYTES:
-            length, position = _varint(data, position)
+            length, position = read_unsigned(data, position)
         elif wire in (_FIXED64, _FIXED32):
             length = 8 if wire == _FIXED64 else 4
         else:
@@ -64,19 +66,6 @@ def fields(data: Buffer, start: int = 0, end: int | None = None) -> Iterator[tup
             raise ValueError("a field that is longer than its message")
         yield field, wire, position, position + length
         position += length
-
-
-def _varint(data: Buffer, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if position >= len(data) or shift > 63:
-            raise ValueError("a varint without an end")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
 
 
 def looks_like_model(head: bytes) -> bool:

@@ -106,9 +106,9 @@ class OnnxRuntimeBackend(Backend):
                     "session.model_external_initializers_file_folder_path", _empty_folder()
                 )
                 session = _session(model.builders[0], session_options, target)
+            return OnnxRuntimeGraph(session, (model.files or model.builders)[0])
         except Exception as error:  # the runtime raises a dozen classes, all of them its own
             raise _load_error(error) from error
-        return OnnxRuntimeGraph(session, (model.files or model.builders)[0])
 
 
 @functools.cache
@@ -140,7 +140,7 @@ def _provider_works(name: str) -> bool:
     options.log_severity_level = 4
     onnxruntime.set_default_logger_severity(4)
     try:
-        session = onnxruntime.InferenceSession(_PROBE, options, providers=[name])
+        session = onnxruntime.InferenceSession(_PROBE, options, providers=[name], enable_fallback=0)
         return name in session.get_providers()
     except Exception:
         return False

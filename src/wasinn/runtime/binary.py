@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from wasinn.leb128 import read_unsigned, write_unsigned
+
 MAGIC = b"\0asm"
 CORE_HEADER = MAGIC + b"\1\0\0\0"
 COMPONENT_HEADER = MAGIC + b"\x0d\0\1\0"
@@ -20,30 +22,6 @@ ORDER = {TYPE: 1, IMPORT: 2, FUNCTION: 3, TABLE: 4, MEMORY: 5, 13: 6, GLOBAL: 7,
 ORDER.update({START: 9, ELEMENT: 10, 12: 11, CODE: 12, DATA: 13})
 
 
-def read_u32(data: bytes, position: int) -> tuple[int, int]:
-    """An unsigned LEB128 and where it ends. Raises ValueError, also past the end."""
-    value = shift = 0
-    while True:
-        if position >= len(data) or shift > 63:
-            raise ValueError("a number without an end")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-
-
-def write_u32(value: int) -> bytes:
-    """`value` as unsigned LEB128."""
-    result = bytearray()
-    while value >= 0x80:
-        result.append(value & 0x7F | 0x80)
-        value >>= 7
-    result.append(value)
-    return bytes(result)
-
-
 def sections(module: bytes) -> Iterator[tuple[int, bytes]]:
     """(identifier, content) of each section. Raises ValueError for what is not a core module."""
     if module[:8] != CORE_HEADER:
@@ -51,7 +29,7 @@ def sections(module: bytes) -> Iterator[tuple[int, bytes]]:
     position = 8
     while position < len(module):
         identifier = module[position]
-        size, start = read_u32(module, position + 1)
+        size, start = read_unsigned(module, position + 1)
         if start + size > len(module):
             raise ValueError("a section that is longer than the file")
         yield identifier, module[start : start + size]
@@ -63,7 +41,7 @@ def join(parts: list[tuple[int, bytes]]) -> bytes:
     result = bytearray(CORE_HEADER)
     for identifier, content in parts:
         result.append(identifier)
-        result += write_u32(len(content))
+        result += write_unsigned(len(content))
         result += content
     return bytes(result)
 
@@ -99,12 +77,12 @@ def outline(module: bytes) -> Outline:
         if identifier == IMPORT:
             _read_imports(content, result)
         elif identifier == FUNCTION:
-            count, position = read_u32(content, 0)
+            count, position = read_unsigned(content, 0)
             for _ in range(count):
-                kind, position = read_u32(content, position)
+                kind, position = read_unsigned(content, position)
                 result.functions.append(kind)
         elif identifier == MEMORY:
-            count, position = read_u32(content, 0)
+            count, position = read_unsigned(content, 0)
             for _ in range(count):
                 memory, position = _read_memory(content, position)
                 result.memories.append(memory)
@@ -112,7 +90,7 @@ def outline(module: bytes) -> Outline:
 
 
 def _read_imports(content: bytes, result: Outline) -> None:
-    count, position = read_u32(content, 0)
+    count, position = read_unsigned(content, 0)
     for _ in range(count):
         module, position = _read_name(content, position)
         name, position = _read_name(content, position)
@@ -121,7 +99,7 @@ def _read_imports(content: bytes, result: Outline) -> None:
         position += 1
         if kind == 0:
             result.imported_functions += 1
-            index, position = read_u32(content, position)
+            index, position = read_unsigned(content, position)
             result.functions.append(index)
         elif kind == 1:
             _, position = _read_memory(content, skip_value_type(content, position))
@@ -132,7 +110,7 @@ def _read_imports(content: bytes, result: Outline) -> None:
             result.imported_globals += 1
             position = skip_value_type(content, position) + 1
         elif kind == 4:
-            _, position = read_u32(content, position + 1)
+            _, position = read_unsigned(content, position + 1)
         else:
             raise ValueError(f"an import of the unknown kind {kind}")
 
@@ -163,11 +141,11 @@ def exported_functions(module: bytes) -> dict[str, Kinds]:
         if identifier == TYPE:
             types = _read_types(content)
         elif identifier == EXPORT:
-            count, position = read_u32(content, 0)
+            count, position = read_unsigned(content, 0)
             for _ in range(count):
                 name, position = _read_name(content, position)
                 kind = content[position]
-                index, position = read_u32(content, position + 1)
+                index, position = read_unsigned(content, position + 1)
                 if kind == 0:
                     number = functions[index]
                     result[name] = types[number] if number < len(types) else (("unknown",), ())
@@ -176,7 +154,7 @@ def exported_functions(module: bytes) -> dict[str, Kinds]:
 
 def _read_types(content: bytes) -> list[Kinds]:
     """The function types, up to the first type that is none."""
-    count, position = read_u32(content, 0)
+    count, position = read_unsigned(content, 0)
     types: list[Kinds] = []
     for _ in range(count):
         if content[position] != 0x60:
@@ -184,7 +162,7 @@ def _read_types(content: bytes) -> list[Kinds]:
         position += 1
         lists = []
         for _ in range(2):
-            length, position = read_u32(content, position)
+            length, position = read_unsigned(content, position)
             kinds = []
             for _ in range(length):
                 kinds.append(_VALUE_TYPES.get(content[position], "reference"))
@@ -195,17 +173,17 @@ def _read_types(content: bytes) -> list[Kinds]:
 
 
 def _read_name(content: bytes, position: int) -> tuple[str, int]:
-    length, start = read_u32(content, position)
+    length, start = read_unsigned(content, position)
     return content[start : start + length].decode("utf-8", "replace"), start + length
 
 
 def _read_memory(content: bytes, position: int) -> tuple[MemoryType, int]:
     flags = content[position]
-    minimum, position = read_u32(content, position + 1)
+    minimum, position = read_unsigned(content, position + 1)
     if flags & 1:
-        _, position = read_u32(content, position)
+        _, position = read_unsigned(content, position)
     if flags & 8:
-        _, position = read_u32(content, position)  # a custom page size
+        _, position = read_unsigned(content, position)  # a custom page size
     return MemoryType(minimum, bool(flags & 2), bool(flags & 4)), position
 
 
@@ -213,6 +191,6 @@ def skip_value_type(content: bytes, position: int) -> int:
     """Where the value type at `position` ends."""
     # A reference with an explicit heap type (0x63, 0x64) has one more number.
     if content[position] in (0x63, 0x64):
-        _, position = read_u32(content, position + 1)
+        _, position = read_unsigned(content, position + 1)
         return position
     return position + 1

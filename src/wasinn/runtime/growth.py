@@ -13,6 +13,7 @@ this file does not know is left as it is.
 
 from __future__ import annotations
 
+from wasinn.leb128 import read_unsigned, write_unsigned
 from wasinn.runtime.binary import (
     CODE,
     EXPORT,
@@ -22,10 +23,8 @@ from wasinn.runtime.binary import (
     TYPE,
     join,
     outline,
-    read_u32,
     sections,
     skip_value_type,
-    write_u32,
 )
 
 #: The export that counts refusals; no guest's own export has such a name.
@@ -63,33 +62,33 @@ def _instrument(module: bytes) -> bytes:
     code = found.get(CODE, b"")
     if _MEMORY_GROW not in code:
         return module
-    functions, _ = read_u32(found[FUNCTION], 0)
+    functions, _ = read_unsigned(found[FUNCTION], 0)
     new_function = facts.imported_functions + functions
-    bodies = _replace_in_code(code, write_u32(new_function))
+    bodies = _replace_in_code(code, write_unsigned(new_function))
     if bodies is None:
         return module
-    types, start = read_u32(found[TYPE], 0)
+    types, start = read_unsigned(found[TYPE], 0)
     if b"\x4e" in found[TYPE]:
         raise _NotUnderstood  # perhaps a recursive group, whose types are counted otherwise
-    globals_, global_start = read_u32(found[GLOBAL], 0) if GLOBAL in found else (0, 0)
+    globals_, global_start = read_unsigned(found[GLOBAL], 0) if GLOBAL in found else (0, 0)
     first_global = facts.imported_globals + globals_
     if REFUSED_EXPORT.encode() in found.get(EXPORT, b""):
         raise _NotUnderstood  # the guest's own export, whatever it is
-    exports, export_start = read_u32(found[EXPORT], 0) if EXPORT in found else (0, 0)
+    exports, export_start = read_unsigned(found[EXPORT], 0) if EXPORT in found else (0, 0)
     name = REFUSED_EXPORT.encode()
     changed = {
-        TYPE: write_u32(types + 1) + found[TYPE][start:] + _FUNC + b"\1" + _I32 + b"\1" + _I32,
-        FUNCTION: _append(found[FUNCTION], write_u32(types)),
-        GLOBAL: write_u32(globals_ + 2)
+        TYPE: write_unsigned(types + 1) + found[TYPE][start:] + _FUNC + b"\1" + _I32 + b"\1" + _I32,
+        FUNCTION: _append(found[FUNCTION], write_unsigned(types)),
+        GLOBAL: write_unsigned(globals_ + 2)
         + found.get(GLOBAL, b"")[global_start:]
         + 2 * (_I32 + b"\1\x41\0\x0b"),
-        EXPORT: write_u32(exports + 1)
+        EXPORT: write_unsigned(exports + 1)
         + found.get(EXPORT, b"")[export_start:]
-        + write_u32(len(name))
+        + write_unsigned(len(name))
         + name
         + b"\3"
-        + write_u32(first_global),
-        CODE: _append(write_u32(functions) + b"".join(bodies), _growing_function(first_global)),
+        + write_unsigned(first_global),
+        CODE: _append(write_unsigned(functions) + b"".join(bodies), _growing_function(first_global)),
     }
     result = []
     for identifier, content in parts:
@@ -110,13 +109,13 @@ def _instrument(module: bytes) -> bytes:
 
 
 def _append(section: bytes, item: bytes) -> bytes:
-    count, start = read_u32(section, 0)
-    return write_u32(count + 1) + section[start:] + item
+    count, start = read_unsigned(section, 0)
+    return write_unsigned(count + 1) + section[start:] + item
 
 
 def _growing_function(refused: int) -> bytes:
     """The body: grow; on -1 count it, and trap after MAX_REFUSALS in a row."""
-    total, streak = write_u32(refused), write_u32(refused + 1)
+    total, streak = write_unsigned(refused), write_unsigned(refused + 1)
     limit = b"\xe8\x07"  # 1000 as signed LEB128
     assert MAX_REFUSALS == 1000
     body = b"\1\1" + _I32  # one local i32
@@ -127,22 +126,22 @@ def _growing_function(refused: int) -> bytes:
     body += b"\x23" + streak + b"\x41" + limit + b"\x4e\x04\x40\x00\x0b"  # if (i32.ge_s) unreachable
     body += b"\x05\x41\0\x24" + streak + b"\x0b"  # else streak = 0
     body += b"\x20\1\x0b"
-    return write_u32(len(body)) + body
+    return write_unsigned(len(body)) + body
 
 
 def _replace_in_code(code: bytes, target: bytes) -> list[bytes] | None:
     """The function bodies, with their sizes, and each memory.grow replaced; None if there is none."""
-    count, position = read_u32(code, 0)
+    count, position = read_unsigned(code, 0)
     bodies = []
     replaced = False
     for _ in range(count):
-        size, start = read_u32(code, position)
+        size, start = read_unsigned(code, position)
         body = code[start : start + size]
         if _MEMORY_GROW in body:
             places = _growth_places(body)
             replaced = replaced or bool(places)
             body = _replaced(body, places, _CALL + target)
-        bodies.append(write_u32(len(body)) + body)
+        bodies.append(write_unsigned(len(body)) + body)
         position = start + size
     if position != len(code):
         raise _NotUnderstood  # malformed, and not to be mended here
@@ -159,9 +158,9 @@ def _replaced(body: bytes, places: list[int], instruction: bytes) -> bytes:
 
 def _growth_places(body: bytes) -> list[int]:
     """Where in a function body the instruction `memory.grow 0` begins."""
-    groups, position = read_u32(body, 0)
+    groups, position = read_unsigned(body, 0)
     for _ in range(groups):
-        _, position = read_u32(body, position)
+        _, position = read_unsigned(body, position)
         position = skip_value_type(body, position)
     places = []
     while position < len(body):
@@ -202,15 +201,15 @@ def _after_instruction(body: bytes, position: int) -> int:
     if opcode == 0x44:
         return position + 8
     if opcode == 0x0E:  # br_table: a list and a default
-        count, position = read_u32(body, position)
+        count, position = read_unsigned(body, position)
         return _skip(body, position, count + 1)
     if opcode == 0x1C:  # select with types
-        count, position = read_u32(body, position)
+        count, position = read_unsigned(body, position)
         for _ in range(count):
             position = skip_value_type(body, position)
         return position
     if opcode == 0xFC:
-        sub, position = read_u32(body, position)
+        sub, position = read_unsigned(body, position)
         if sub < 8:
             return position
         if sub in _MISC_NUMBERS:
@@ -221,7 +220,7 @@ def _after_instruction(body: bytes, position: int) -> int:
 
 
 def _after_simd(body: bytes, position: int) -> int:
-    sub, position = read_u32(body, position)
+    sub, position = read_unsigned(body, position)
     if sub <= 11 or sub in (92, 93):
         return _after_memory_argument(body, position)  # loads and stores
     if sub in (12, 13):
@@ -235,11 +234,11 @@ def _after_simd(body: bytes, position: int) -> int:
 
 def _after_memory_argument(body: bytes, position: int) -> int:
     """Alignment, a memory's index where bit 6 of the alignment says so, and an offset."""
-    alignment, position = read_u32(body, position)
+    alignment, position = read_unsigned(body, position)
     return _skip(body, position, 2 if alignment & 0x40 else 1)
 
 
 def _skip(body: bytes, position: int, count: int) -> int:
     for _ in range(count):
-        _, position = read_u32(body, position)
+        _, position = read_unsigned(body, position)
     return position
