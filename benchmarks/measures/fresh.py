@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from measures.bed import BenchmarkError, in_thread, model_file, native_session, new_host
+from measures.bed import BenchmarkError, in_thread, new_host, session_of
 from measures.pairs import Effort, Kind, Pair, Row, timed
 
 TARGET = 60e-6
@@ -33,7 +33,7 @@ def _measure(effort: Effort) -> Row:
             start = instance.call("answer")
             return bytes(instance.memory[start : start + size])
 
-    session = native_session(str(model_file("tiny")))
+    session = session_of(host, "tiny")
     feed = {"x": np.frombuffer(request, np.float32)[:INPUT_VALUES].reshape(1, INPUT_VALUES)}
     if answer() != session.run(None, feed)[0].tobytes():
         raise BenchmarkError("the guest's answer is not onnxruntime's")

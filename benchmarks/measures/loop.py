@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from measures.bed import GuestLoop, block_of, checksum, guest_input, model_file, native_session, new_host
+from measures.bed import GuestLoop, block_of, checksum, guest_input, new_host, session_of
 from measures.pairs import Block, Effort, Kind, Pair, Row, timed
 
 #: The model, the calls of a block, and its target; `relu` is held against more than `session.run`.
@@ -26,13 +26,14 @@ def measure(effort: Effort) -> list[Row]:
 
 def _measure(name: str, calls: int, target: float, rounds: int) -> list[Row]:
     warm_up = calls // 10 + 1
-    session = native_session(str(model_file(name)))
+    host = new_host(name)
+    session = session_of(host, name)
     source = guest_input(name)
     references: dict[str, Callable[[], Any]] = {"session.run": partial(session.run, None, {"x": source})}
     if name == COPIED:
         references["session.run + 2 memcpy"] = _with_copies(session, source)
     expected = checksum(session.run(None, {"x": source})[0])
-    guest = GuestLoop(new_host(name), name, calls, warm_up)
+    guest = GuestLoop(host, name, calls, warm_up)
     block_of(guest.run(), expected)
 
     turns: list[list[Block]] = []

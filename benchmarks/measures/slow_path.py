@@ -14,9 +14,8 @@ from measures.bed import (
     checksum,
     guest_input,
     in_thread,
-    model_file,
-    native_session,
     new_host,
+    session_of,
 )
 from measures.pairs import Effort, Kind, Pair, Row, timed
 
@@ -29,8 +28,9 @@ def measure(effort: Effort) -> list[Row]:
 
 def _measure(effort: Effort) -> list[Row]:
     calls = effort.calls(10000)
-    guest = GuestLoop(new_host(MODEL), MODEL, calls, calls // 10)
-    session = native_session(str(model_file(MODEL)))
+    host = new_host(MODEL)
+    guest = GuestLoop(host, MODEL, calls, calls // 10)
+    session = session_of(host, MODEL)
     feed = {"x": guest_input(MODEL)}
     expected = checksum(session.run(None, feed)[0])
     native = partial(session.run, None, feed)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from measures.bed import GuestLoop, guest_input, model_file, native_session, new_host
+from measures.bed import GuestLoop, guest_input, new_host, session_of
 from measures.pairs import Block, Effort, Kind, Pair, Row
 
 TARGET = 1.8
@@ -19,8 +19,9 @@ MODEL = "squeezenet"
 
 
 def measure(effort: Effort) -> list[Row]:
-    guest = GuestLoop(new_host(MODEL), MODEL, effort.calls(40), warm_up=2)
-    session = native_session(str(model_file(MODEL)))
+    host = new_host(MODEL)
+    guest = GuestLoop(host, MODEL, effort.calls(40), warm_up=2)
+    session = session_of(host, MODEL)
     feed = {"x": guest_input(MODEL)}
 
     def native() -> None:
