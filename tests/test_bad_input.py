@@ -553,6 +553,9 @@ def test_a_full_instance_says_busy_until_something_is_freed(drive: MakeDriver) -
     assert driver.call("finalize_execution_context", context) == 0
     assert driver.context(0) == (0, 2)
     assert driver.call("unload", 0) == 0
+    assert driver.load(models.identity())[0] == BUSY, "its contexts keep the graph"
+    assert driver.call("finalize_execution_context", 1) == 0
+    assert driver.call("finalize_execution_context", 2) == 0
     assert driver.load(models.identity()) == (0, 1)
 
 

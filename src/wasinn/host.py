@@ -21,11 +21,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from wasinn.backends.base import Execution, Interruptible, Model
 from wasinn.errors import WasiNNError, invalid_argument, runtime_error
 from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.graphs.metadata import metadata
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
@@ -87,6 +87,8 @@ class Context:
         self.graph = graph
         self.execution = execution
         self._given = [False] * len(graph.graph.inputs)
+        #: The bytes that it holds of each input.
+        self.sizes = [0] * len(graph.graph.inputs)
         self._ready = False
 
     def accept_input(self, index: int, tensor: Tensor) -> None:
@@ -118,6 +120,7 @@ class GuestHost:
         self._by_name: dict[str, int] = {}
         self._next_graph = 0
         self._option_warnings = 0
+        self._held = 0
         self._next_context = 0
         self._interrupted: str | None = None
         # An execution that was closed may serve another instance: never interrupt it then.
@@ -147,7 +150,9 @@ class GuestHost:
             found = detect(source.model)
             permissions.check_bytes(found, size)
             source = GraphSource(found, source.model, target)
+        start = time.perf_counter()
         loaded = self._shared.loader.load(source)
+        self.stats.load_seconds += time.perf_counter() - start
         return self._add_graph(loaded, None)
 
     def load_by_name(self, name: str, config: str | None = None) -> int:
@@ -162,7 +167,9 @@ class GuestHost:
             return handle
         self._shared.permissions.check_name(name)
         self._check_graph_count()
+        start = time.perf_counter()
         loaded = self._shared.registry.get(name, self._shared.loader)
+        self.stats.load_seconds += time.perf_counter() - start
         handle = self._add_graph(loaded, name)
         self._by_name[name] = handle
         return handle
@@ -185,14 +192,16 @@ class GuestHost:
         self._next_graph += 1
         self._graphs[number] = GraphHandle(loaded, name)
         self.stats.backends[loaded.backend] += 1
-        self.stats.load_seconds += loaded.load_seconds
         return number
 
     def _check_graph_count(self) -> None:
         limit = self._shared.permissions.max_graphs
-        if len(self._graphs) >= limit:
+        # A graph that was unloaded lives on while it has contexts.
+        unloaded = {id(each.graph) for each in self._contexts.values() if not each.graph.live}
+        if len(self._graphs) + len(unloaded) >= limit:
             raise WasiNNError(
-                ErrorCode.BUSY, f"this instance holds {limit} graphs, which is all it may; unload one"
+                ErrorCode.BUSY,
+                f"this instance holds {limit} graphs, which is all it may; unload one and finalize its contexts",
             )
 
     def _graph(self, number: int) -> GraphHandle:
@@ -223,6 +232,7 @@ class GuestHost:
         with self._closing:
             del self._contexts[context]
             found.execution.close()
+        self._held -= sum(found.sizes)
 
     def context(self, number: int) -> Context:
         """The context with handle `number`. Raises WasiNNError (invalid_argument)."""
@@ -260,8 +270,24 @@ class GuestHost:
             tensor = fit(spec, tensor)
         elif tensor.type is not spec.type and tensor.type is not spec.type.wire:
             raise invalid_argument(f"wanted {spec.type.label}, got {tensor}")
+        size = len(tensor.data)
+        if size != found.sizes[index]:
+            self._account(found, index, size)
         found.accept_input(index, tensor)
         self.stats.bytes_in += len(tensor.data)
+
+    def _account(self, found: Context, index: int, size: int) -> None:
+        """Counts an input's bytes. Raises WasiNNError (too_large) if they are too many in all."""
+        held = self._held + size - found.sizes[index]
+        most = self._shared.permissions.max_input_bytes
+        if held > most:
+            raise WasiNNError(
+                ErrorCode.TOO_LARGE,
+                f"the inputs of this instance's contexts would come to {held} bytes, and the permissions "
+                f"allow {most}; finalize contexts that are done with",
+            )
+        self._held = held
+        found.sizes[index] = size
 
     def compute(self, context: int) -> None:
         """Runs the graph on the inputs given."""
@@ -354,10 +380,16 @@ def _port(specs: Sequence[TensorSpec], key: int | str, direction: str) -> int:
 
 #: A guest may load by name as often as it likes; the log has room for so many lines about it.
 _MAX_OPTION_WARNINGS = 10
+#: Characters of a config. Nothing else runs while JSON is parsed, deadlines neither.
+_MAX_CONFIG = 1 << 16
 
 
 def _options(name: str, config: str) -> tuple[str, ...]:
     """The names of the options in a config, which this graph has no use for. Raises WasiNNError."""
+    if len(config) > _MAX_CONFIG:
+        raise WasiNNError(
+            ErrorCode.TOO_LARGE, f"a config of {len(config)} characters; at most {_MAX_CONFIG} are read"
+        )
     if not config.strip():
         return ()
     try:
@@ -375,43 +407,3 @@ def _shown(text: str, quote: Callable[[str], str] = str) -> str:
     """A guest's text for a line of the log: short, and without what would end the line."""
     short = text if len(text) <= 80 else text[:77] + "..."
     return quote(short) if short.isprintable() else repr(short)
-
-
-#: The datatypes of the Open Inference Protocol, version 2.
-_OIP_TYPES = {
-    "f16": "FP16",
-    "f32": "FP32",
-    "f64": "FP64",
-    "bf16": "BF16",
-    "u8": "UINT8",
-    "u16": "UINT16",
-    "u32": "UINT32",
-    "u64": "UINT64",
-    "i8": "INT8",
-    "i16": "INT16",
-    "i32": "INT32",
-    "i64": "INT64",
-    "bool": "BOOL",
-}
-
-
-def metadata(name: str, backend: str, graph: Any) -> dict[str, Any]:
-    """The model metadata of the Open Inference Protocol, version 2, plus each tensor's quantization.
-
-    A dynamic dimension is -1. A shape that the model does not fix at all is null.
-    """
-    return {
-        "name": name,
-        "platform": backend,
-        "inputs": [_port_metadata(spec) for spec in graph.inputs],
-        "outputs": [_port_metadata(spec) for spec in graph.outputs],
-    }
-
-
-def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
-    shape = None if spec.dims is None else [-1 if dim is None else dim for dim in spec.dims]
-    datatype = _OIP_TYPES.get(spec.type.label, spec.type.label.upper())
-    result: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": shape}
-    if spec.quantization is not None:
-        result["quantization"] = spec.quantization
-    return result

@@ -18,6 +18,8 @@ from wasinn.leb128 import read_unsigned
 
 Buffer = bytes | mmap.mmap
 
+#: More than any model has, and read in a second: hostile bytes can have a field in every two.
+_MAX_FIELDS = 500_000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 #: The wire type of every field of ModelProto.
@@ -47,7 +49,11 @@ def fields(data: Buffer, start: int = 0, end: int | None = None) -> Iterator[tup
     """
     limit = len(data) if end is None else end
     position = start
+    left = _MAX_FIELDS
     while position < min(limit, len(data)):
+        left -= 1
+        if left < 0:
+            raise ValueError(f"a message of more than {_MAX_FIELDS} fields")
         key, position = read_unsigned(data, position)
         field, wire = key >> 3, key & 7
         if field == 0:

@@ -187,7 +187,9 @@ def _load_error(error: Exception) -> WasiNNError:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
+    text = " ".join(str(error).split())[:400]
+    # It quotes names of the model, which may hold what a terminal obeys.
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 class OnnxRuntimeGraph:
@@ -208,7 +210,7 @@ class OnnxRuntimeGraph:
             execution = self._spare.pop()
         except IndexError:
             return OnnxRuntimeExecution(self, self._session)
-        execution.reopen()
+        execution.reopen(self)
         return execution
 
     def keep(self, execution: OnnxRuntimeExecution) -> None:
@@ -240,7 +242,7 @@ class OnnxRuntimeExecution:
     def __init__(self, graph: OnnxRuntimeGraph, session: Any) -> None:
         import onnxruntime
 
-        self._graph = graph
+        self._graph: OnnxRuntimeGraph | None = graph
         inputs, outputs = graph.inputs, graph.outputs
         self._closed = False
         self._interrupted = False
@@ -355,9 +357,10 @@ class OnnxRuntimeExecution:
         self._interrupted = True
         self._options.terminate = True
 
-    def reopen(self) -> None:
+    def reopen(self, graph: OnnxRuntimeGraph) -> None:
         """Begins another context on the same buffers. What they hold cannot be read before it is
         overwritten: the host gives no output before a compute, and computes only with every input."""
+        self._graph = graph
         self._closed = False
         if not self._all_prebound:
             self._binding.clear_binding_outputs()
@@ -367,10 +370,13 @@ class OnnxRuntimeExecution:
         if self._closed:
             return
         self._closed = True
+        # What a graph keeps does not hold the graph: a guest's own goes with its instance.
+        graph, self._graph = self._graph, None
+        assert graph is not None
         self._values = []
         buffers = [buffer for buffer in (*self._in_buffers, *self._out_buffers) if buffer is not None]
         if not self._interrupted and sum(len(buffer.view) for buffer in buffers) <= _MAX_SPARE_BYTES:
-            self._graph.keep(self)
+            graph.keep(self)
 
 
 class _Buffer:

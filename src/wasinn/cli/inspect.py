@@ -13,8 +13,8 @@ from wasinn.cli.common import Subparsers, table
 from wasinn.errors import BackendError, ConfigError, WasiNNError
 from wasinn.graphs import detect
 from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.graphs.metadata import metadata
 from wasinn.graphs.source import GraphSource
-from wasinn.host import metadata
 from wasinn.sizes import format_size
 from wasinn.spec import Encoding
 from wasinn.tensors import TensorSpec, element_count, format_dims

@@ -16,7 +16,7 @@ from wasinn.backends.base import Model
 from wasinn.errors import WasiNNError
 from wasinn.spec import Encoding, ErrorCode
 
-#: A detector gets the head of each builder, and whether the head is the whole of it.
+#: A detector gets the first HEAD_SIZE bytes of each builder.
 Detector = Callable[[Sequence[bytes]], str | None]
 
 HEAD_SIZE = 65536

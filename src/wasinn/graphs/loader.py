@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,12 +17,11 @@ from wasinn.spec import Encoding, ErrorCode
 
 @dataclass(frozen=True)
 class LoadedGraph:
-    """A graph, and what it was loaded by. `load_seconds` is the backend's time alone."""
+    """A graph, and what it was loaded by."""
 
     graph: Graph
     encoding: Encoding
     backend: str
-    load_seconds: float
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,13 @@ class Loader:
         except BackendError as error:
             refused = WasiNNError(ErrorCode.INVALID_ENCODING, str(error))
             raise _with_label_hint(refused, source, encoding) from error
-        start = time.perf_counter()
         try:
             graph = backend.load(source.model, encoding, source.target, source.options)
         except WasiNNError as error:
             raise _with_label_hint(error, source, encoding) from error
         if source.dims == "reshape":
             graph = ReshapedGraph(graph)
-        return LoadedGraph(graph, encoding, backend.name, time.perf_counter() - start)
+        return LoadedGraph(graph, encoding, backend.name)
 
 
 def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding) -> WasiNNError:

@@ -23,6 +23,7 @@ class Permissions:
     whether a guest may load bytes of its own. `encodings`: of which encodings; None is all but
     those whose files can run code. `max_model_bytes`: the sum of the builders of one load, in
     bytes. `max_graphs` and `max_contexts`: how many one instance may hold at a time.
+    `max_input_bytes`: the sum of the inputs that its contexts hold.
     """
 
     names: frozenset[str] | None = None
@@ -31,6 +32,7 @@ class Permissions:
     max_model_bytes: int = 2 << 30
     max_graphs: int = 64
     max_contexts: int = 1024
+    max_input_bytes: int = 1 << 30
 
     @classmethod
     def from_mapping(cls, table: Mapping[str, Any]) -> Permissions:
@@ -88,7 +90,7 @@ def _permission(key: str, value: Any) -> Any:
             return frozenset(Encoding.parse(each) for each in value)
         except ValueError as error:
             raise ConfigError(f"permissions.encodings: {error}") from None
-    if key == "max_model_bytes":
+    if key in ("max_model_bytes", "max_input_bytes"):
         try:
             return parse_size(value)
         except ValueError as error:

@@ -23,22 +23,24 @@ class ReshapedGraph:
         self._graph = graph
         self.inputs = tuple(spec.without_size_check() for spec in graph.inputs)
         self.outputs = graph.outputs
+        self._warned: set[int] = set()
 
     def open(self) -> Execution:
-        return _ReshapedExecution(self._graph.open(), self._graph.inputs)
+        return _ReshapedExecution(self._graph.open(), self._graph.inputs, self._warned)
 
 
 class _ReshapedExecution:
-    def __init__(self, execution: Execution, inputs: tuple[TensorSpec, ...]) -> None:
+    def __init__(self, execution: Execution, inputs: tuple[TensorSpec, ...], warned: set[int]) -> None:
         self._execution = execution
         self._inputs = inputs
-        self._warned = [False] * len(inputs)
+        #: The inputs that a line was written about, of all executions: a guest can open any number.
+        self._warned = warned
 
     def set_input(self, index: int, tensor: Tensor) -> None:
         spec = self._inputs[index]
         dims = _dims_for(spec, tensor)
-        if dims != tensor.dims and not self._warned[index]:
-            self._warned[index] = True
+        if dims != tensor.dims and index not in self._warned:
+            self._warned.add(index)
             logger.warning(
                 "input %r: %d bytes labelled %s are taken as %s",
                 spec.name,

@@ -83,14 +83,22 @@ class CompileCache:
         return self._directory
 
     def _store(self, path: Path, module: wasmtime.Module) -> None:
+        written: str | None = None
         try:
             code = module.serialize()
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                written = file.name
                 file.write(code)
-            os.replace(file.name, path)
-            _prune(path.parent)
+            os.replace(written, path)
         except (OSError, wasmtime.WasmtimeError) as error:
             logger.warning("could not keep a compiled guest in %s: %s", path.parent, error)
+            if written is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(written)
+            return
+        # Another process may prune the same directory: what it took is gone already.
+        with contextlib.suppress(OSError):
+            _prune(path.parent)
 
 
 def _prune(directory: Path) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -28,13 +27,14 @@ from wasinn.graphs.loader import Loader
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
-from wasinn.host import GuestHost, Shared, Stats
+from wasinn.host import GuestHost, Shared
 from wasinn.runtime.cache import CompileCache, default_directory
 from wasinn.runtime.engine import FUNCTIONS, get_engine
 from wasinn.runtime.guest import FileState, Guest, find_guest
 from wasinn.runtime.instance import Instance
-from wasinn.runtime.limits import Limits, RunControl
-from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
+from wasinn.runtime.limits import Limits
+from wasinn.runtime.outcome import RunResult
+from wasinn.runtime.running import Run
 from wasinn.runtime.threads import call_elsewhere
 from wasinn.runtime.wasi import Directory, Stream, World
 
@@ -123,7 +123,11 @@ class Host:
                 cache = self._caches[fuel] = CompileCache(self._cache_directory, engine.key)
         compiled = Guest(wasm(), name, engine, cache)
         if key is not None:
-            self._guests[key, fuel] = compiled
+            with self._lock:
+                # An older state of the same file is not asked for again.
+                for old in [each for each in self._guests if each[0][0] == key[0] and each[0] != key]:
+                    del self._guests[old]
+                self._guests[key, fuel] = compiled
         return compiled
 
     def instantiate(
@@ -190,7 +194,7 @@ class Host:
             raise GuestError(f"{guest.name} exports no function {invoke!r}; it exports: {known}")
         world = World((guest.name, *args), env or {}, _directories(dirs), stdin, stdout, stderr)
         make = functools.partial(Instance, guest, self._shared, world, limits, long_lived=True, trace=trace)
-        run = _Run(guest, make, invoke, invoke_args)
+        run = Run(guest, make, invoke, invoke_args)
         return call_elsewhere(run.result, run.interrupt)
 
     # -- other people's stores -----------------------------------------------------------------------
@@ -234,93 +238,6 @@ class Host:
 
 #: What other people's linkers were given.
 _linked: list[Any] = []
-
-
-class _Run:
-    """One run of a guest from its start to its end."""
-
-    def __init__(
-        self,
-        guest: Guest,
-        make: Callable[..., Instance],
-        invoke: str | None,
-        invoke_args: Sequence[int | float | str],
-    ) -> None:
-        self._guest = guest
-        self._make = make
-        self._invoke = invoke
-        self._invoke_args = invoke_args
-        self._control: RunControl | None = None
-        self._interrupted = False
-
-    def interrupt(self) -> None:
-        """Ends the guest. For any thread."""
-        self._interrupted = True
-        if self._control is not None:
-            self._control.stop("interrupted")
-
-    def _watched(self, control: RunControl) -> None:
-        """Called by the instance once it can be ended, before any of the guest runs."""
-        self._control = control
-        if self._interrupted:
-            control.stop("interrupted")
-
-    def result(self) -> RunResult:
-        """Makes the instance, runs it, and says how it ended."""
-        start = time.perf_counter()
-        exit_code: int | None = 0
-        trap: Trap | None = None
-        limit: str | None = None
-        value: Any = None
-        try:
-            instance = self._make(watched=self._watched)
-        except GuestExit as error:
-            return _early(error.code, None, None, start, error)
-        except GuestTrap as error:
-            return _early(None, error.trap, error.limit, start, error)
-        with instance:
-            try:
-                value = self._call(instance)
-            except GuestExit as error:
-                exit_code = error.code
-            except GuestTrap as error:
-                exit_code, trap, limit = None, error.trap, error.limit
-            stats = instance.stats
-        # A guest may come to its end after its compute or its sleep was ended, and before wasm asks.
-        limit = limit or instance.control.limit
-        seconds = time.perf_counter() - start
-        return RunResult(exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value)
-
-    def _call(self, instance: Instance) -> Any:
-        if self._invoke is not None:
-            arguments = _numbers(self._guest, self._invoke, self._invoke_args)
-            return instance.call(self._invoke, *arguments)
-        if "_start" in self._guest.functions:
-            return instance.call("_start")
-        return None
-
-
-def _early(
-    code: int | None, trap: Trap | None, limit: str | None, start: float, error: GuestExit | GuestTrap
-) -> RunResult:
-    """The result of a guest that ended while it was instantiated."""
-    seconds = time.perf_counter() - start
-    return RunResult(code, error.stdout, error.stderr, trap, limit, error.stats or Stats(), seconds)
-
-
-def _numbers(guest: Guest, name: str, values: Sequence[int | float | str]) -> list[int | float]:
-    """Arguments as numbers: text is read as the parameter's type. Raises GuestError."""
-    kinds = guest.functions[name].parameters
-    result: list[int | float] = []
-    for index, value in enumerate(values):
-        if isinstance(value, str):
-            kind = kinds[index] if index < len(kinds) else "i32"
-            try:
-                value = float(value) if kind.startswith("f") else int(value, 0)
-            except ValueError:
-                raise GuestError(f"argument {value!r} of {name} is not a number ({kind})") from None
-        result.append(value)
-    return result
 
 
 def _replaced(limits: Limits, given: Mapping[str, Any]) -> Limits:

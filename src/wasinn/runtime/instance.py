@@ -175,6 +175,7 @@ class Instance:
         capi.store_delete(store)
         # No cycles: what a fresh instance held goes with it, not with the garbage collector's next round.
         self.state.run = None
+        self.state.hot_path = None
         self.control.release()
 
     def __enter__(self) -> Self:
@@ -275,6 +276,8 @@ class Instance:
         running[thread] = self.state
         self._inside = True
         try:
+            if self._closing:  # closed while this call waited for its thread
+                raise GuestError(f"this instance of {self.guest.name} is closed")
             error = function(*arguments)
             if error or self._trap.value or self.state.escaped is not None:
                 trapped, self._trap.value = self._trap.value or 0, None
@@ -298,7 +301,8 @@ class Instance:
         if escaped is not None:
             raise escaped
         if self.exit_code is not None:
-            raise GuestExit(self.exit_code)
+            code, self.exit_code = self.exit_code, None
+            raise GuestExit(code)
         assert reason is not None
         if instantiating and isinstance(reason, wasmtime.WasmtimeError) and self.control.limit is None:
             text = str(reason)

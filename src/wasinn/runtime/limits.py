@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
+import os
 import struct
 import threading
 import time
@@ -20,6 +22,8 @@ from typing import Any
 from wasinn.abi.core import capi
 from wasinn.errors import ConfigError
 from wasinn.sizes import parse_size
+
+logger = logging.getLogger("wasinn.host")
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,9 @@ def _limit(key: str, value: Any) -> Any:
     if key == "deadline":
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise ConfigError(f"limits.deadline must be seconds above 0, got {value!r}")
-        return float(value)
+        return float(min(value, threading.TIMEOUT_MAX))
     try:
-        return parse_size(value)
+        return min(parse_size(value), (1 << 63) - 1)
     except ValueError as error:
         raise ConfigError(f"limits.{key}: {error}") from None
 
@@ -82,9 +86,18 @@ class RunControl:
         if self.finished or self.limit is not None:
             return
         self.limit = limit
-        self._on_stop(limit)
+        try:
+            self._on_stop(limit)
+        except Exception:  # a backend's interrupt, say: the run must end all the same
+            logger.exception("could not end what run %d does outside wasm", self.number)
         if self._wake is not None:
             self._wake.set()
+        self.move_epoch()
+        # A guest that was answering an earlier move of the epoch just now may not have seen this one.
+        watchdog.remind(self, _FIRST_REMINDER)
+
+    def move_epoch(self) -> None:
+        """Has every running guest of the engine ask whether it was meant."""
         capi.increment_epoch(self._engine)
 
     def release(self) -> None:
@@ -104,6 +117,8 @@ def _nothing(_reason: str) -> None:
     """Stands where a finished run's `on_stop` was."""
 
 
+#: Seconds until a stopped run that has not ended is told again; each time it is twice as long.
+_FIRST_REMINDER, _LAST_REMINDER = 0.02, 1.0
 _numbers = itertools.count(1)
 #: Runs by number, for the epoch callback.
 controls: dict[int, RunControl] = {}
@@ -131,7 +146,7 @@ class Watchdog:
     """One thread that stops runs at their deadlines."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, RunControl]] = []
+        self._heap: list[tuple[float, int, RunControl, float]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._next = float("inf")
@@ -140,14 +155,22 @@ class Watchdog:
         """Stops `control` in `seconds`, unless it has finished by then."""
         when = time.monotonic() + min(seconds, threading.TIMEOUT_MAX / 2)
         control.deadline = when
+        self._push(when, control, 0.0)
+
+    def remind(self, control: RunControl, delay: float) -> None:
+        """Moves the epoch again in `delay` seconds, unless `control` has finished by then."""
+        self._push(time.monotonic() + delay, control, delay)
+
+    def _push(self, when: float, control: RunControl, delay: float) -> None:
         with self._changed:
-            heapq.heappush(self._heap, (when, control.number, control))
+            heapq.heappush(self._heap, (when, next(_numbers), control, delay))
             if len(self._heap) > 4096:
                 self._heap = [entry for entry in self._heap if not entry[2].finished]
                 heapq.heapify(self._heap)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="wasinn-watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="wasinn-watchdog", daemon=True)
+                thread.start()
+                self._thread = thread
             elif when < self._next:
                 self._changed.notify()
 
@@ -157,13 +180,23 @@ class Watchdog:
                 now = time.monotonic()
                 due = []
                 while self._heap and (self._heap[0][0] <= now or self._heap[0][2].finished):
-                    due.append(heapq.heappop(self._heap)[2])
+                    due.append(heapq.heappop(self._heap)[2:])
                 if not due:
                     self._next = self._heap[0][0] if self._heap else float("inf")
                     self._changed.wait(None if not self._heap else self._next - now)
                     continue
-            for control in due:
-                control.stop("deadline")
+            for control, delay in due:
+                if not delay:
+                    control.stop("deadline")
+                elif not control.finished:
+                    control.move_epoch()
+                    self.remind(control, min(2 * delay, _LAST_REMINDER))
+
+    def after_fork(self) -> None:
+        """In a forked child: its thread was left behind, and perhaps held the lock."""
+        self.__init__()  # type: ignore[misc]
 
 
 watchdog = Watchdog()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=watchdog.after_fork)

@@ -60,8 +60,8 @@ def call_elsewhere(function: Callable[[], Result], on_interrupt: Callable[[], No
     except IndexError:
         worker = _Worker()
     call = _Call(function)
-    worker.calls.put(call)
     try:
+        worker.calls.put(call)
         call.done.wait()
     except BaseException:
         on_interrupt()

@@ -67,6 +67,11 @@ class World:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what no argument or variable can hold."""
+        for text in (*self.arguments, *self.environment, *self.environment.values()):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise ConfigError(f"{text!r} is not UTF-8, which WASI wants") from None
         for argument in self.arguments:
             if "\0" in argument:
                 raise ConfigError(f"the argument {argument!r} has a zero character, which ends it")
@@ -82,13 +87,13 @@ class Sink:
         self._control = control
         self._left = limit
         self._descriptor = descriptor
-        self._chunks: list[bytes] = []
+        self._data = bytearray()
         self.number = next(_numbers)
         sinks[self.number] = self
 
     @property
     def data(self) -> bytes:
-        return b"".join(self._chunks)
+        return bytes(self._data)
 
     def write(self, data: bytes) -> int:
         """The number of bytes taken, or a negative errno. Over the limit, the run is ended."""
@@ -98,7 +103,7 @@ class Sink:
                 self._control.stop("output")
             self._left -= len(data)
         if self._descriptor is None:
-            self._chunks.append(data)
+            self._data += data
         elif not self._pass_on(data):
             return -errno.EPIPE
         return -errno.EFBIG if self._control.limit == "output" else len(data)

@@ -89,8 +89,6 @@ linker_delete = _kept("wasmtime_linker_delete", None, _PTR)
 linker_define = _kept(
     "wasmtime_linker_define", _PTR, _PTR, _PTR, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _PTR
 )
-linker_new = _kept("wasmtime_linker_new", _PTR, _PTR)
-linker_allow_shadowing = _kept("wasmtime_linker_allow_shadowing", None, _PTR, ctypes.c_bool)
 linker_instantiate = _freed("wasmtime_linker_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR, _PTR)
 instance_pre_instantiate = _freed("wasmtime_instance_pre_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR)
 instance_export_get = _kept(

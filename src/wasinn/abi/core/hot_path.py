@@ -101,7 +101,11 @@ class HotPath:
         count = self._computes.get(context, 0) + 1
         self._computes[context] = count
         if count == 2 and not self._dead and context < _MAX_CONTEXTS:
-            self._promote(context)
+            try:
+                self._promote(context)
+            except Exception:
+                # The compute before it was good: the context just stays as it is.
+                logger.debug("context %d stays off the hot path", context, exc_info=True)
 
     def forget(self, context: int) -> None:
         """The context's calls go to Python from now on; its buffers stay good until it is closed."""
@@ -296,6 +300,7 @@ class HotPath:
             assert isinstance(context.execution, _HotExecution)
             self.forget(number)
             cold = Context(context.graph, context.execution.cool())
+            cold.sizes = context.sizes
             for index, tensor in enumerate(context.execution.inputs()):
                 cold.accept_input(index, tensor)
             context.execution.free()
@@ -373,6 +378,7 @@ class _HotExecution:
         self._execution = execution
         self._run = run
         self._freed = False
+        self.input_sizes = layout.input_sizes
 
     def set_input(self, index: int, tensor: Tensor) -> None:
         self._input_view(index)[:] = tensor.data
@@ -419,6 +425,7 @@ class _HotContext(Context):
 
     def __init__(self, graph: GraphHandle, execution: _HotExecution, path: HotPath, record: int) -> None:
         super().__init__(graph, execution)
+        self.sizes = list(execution.input_sizes)
         self._path = path
         self._record = record
 

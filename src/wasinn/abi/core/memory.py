@@ -22,6 +22,10 @@ PAIR = struct.Struct("<II")
 TRIPLE = struct.Struct("<III")
 
 
+#: Bytes of a name or a config.
+MAX_TEXT = 1 << 20
+
+
 class GuestMemory:
     """The memory that a guest exports, in one store."""
 
@@ -82,9 +86,12 @@ class GuestMemory:
         self._check(pointer, 4, what)
 
     def text(self, pointer: int, length: int, what: str) -> str:
-        """UTF-8 text. Raises WasiNNError (invalid_argument)."""
+        """UTF-8 text. Raises WasiNNError: too_large before it is read, invalid_argument."""
+        data = self.view(pointer, length, what)
+        if length > MAX_TEXT:
+            raise WasiNNError(ErrorCode.TOO_LARGE, f"{what} has {length} bytes; at most {MAX_TEXT} are read")
         try:
-            return bytes(self.view(pointer, length, what)).decode()
+            return bytes(data).decode()
         except UnicodeDecodeError as error:
             raise invalid_argument(f"{what} is not UTF-8: {error}") from None
 

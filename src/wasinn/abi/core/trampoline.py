@@ -19,7 +19,7 @@ from typing import Any
 
 from wasinn.abi.core import capi
 from wasinn.abi.core.memory import GuestMemory
-from wasinn.abi.core.state import Function, InstanceState, put_result
+from wasinn.abi.core.state import MAX_LOGGED_FAILURES, Function, InstanceState, put_result
 from wasinn.errors import WasiNNError
 from wasinn.spec import ErrorCode
 
@@ -91,6 +91,7 @@ class ForeignInstances:
     def __init__(self, new_state: Callable[[], InstanceState]) -> None:
         self._new_state = new_state
         self._states: dict[tuple[int, ...], InstanceState] = {}
+        self._without_memory = 0
         self._stores: dict[int, list[tuple[int, ...]]] = {}
         self._lock = threading.Lock()
         self._slots = threading.local()
@@ -106,7 +107,9 @@ class ForeignInstances:
             or slots.extern_kind() != capi.EXTERN_MEMORY
         ):
             reason = "the guest exports no memory called 'memory', so no call can work"
-            logger.warning("guest: %s", reason)
+            self._without_memory += 1
+            if self._without_memory <= MAX_LOGGED_FAILURES:
+                logger.warning("guest: %s", reason)
             raise WasiNNError(ErrorCode.MISSING_MEMORY, reason)
         handle = slots.payload(capi.MEMORY_SIZE)
         key = _MEMORY_KEY.unpack_from(handle)
@@ -147,4 +150,6 @@ class ForeignInstances:
             self._states.clear()
             self._stores.clear()
         for state in states:
+            # Another thread may be computing in it: then its buffers must not go to the next context.
+            state.host.interrupt("the host was closed")
             state.host.close()

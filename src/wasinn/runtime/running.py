@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a guest, from its start to a result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wasinn.errors import GuestError
+from wasinn.host import Stats
+from wasinn.runtime.guest import Guest
+from wasinn.runtime.instance import Instance
+from wasinn.runtime.limits import RunControl
+from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
+
+
+class Run:
+    """One run of a guest from its start to its end."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        make: Callable[..., Instance],
+        invoke: str | None,
+        invoke_args: Sequence[int | float | str],
+    ) -> None:
+        self._guest = guest
+        self._make = make
+        self._invoke = invoke
+        self._invoke_args = invoke_args
+        self._control: RunControl | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Ends the guest. For any thread."""
+        self._interrupted = True
+        if self._control is not None:
+            self._control.stop("interrupted")
+
+    def _watched(self, control: RunControl) -> None:
+        """Called by the instance once it can be ended, before any of the guest runs."""
+        self._control = control
+        if self._interrupted:
+            control.stop("interrupted")
+
+    def result(self) -> RunResult:
+        """Makes the instance, runs it, and says how it ended."""
+        start = time.perf_counter()
+        exit_code: int | None = 0
+        trap: Trap | None = None
+        limit: str | None = None
+        value: Any = None
+        try:
+            instance = self._make(watched=self._watched)
+        except GuestExit as error:
+            return _early(error.code, None, None, start, error)
+        except GuestTrap as error:
+            return _early(None, error.trap, error.limit, start, error)
+        with instance:
+            try:
+                value = self._call(instance)
+            except GuestExit as error:
+                exit_code = error.code
+            except GuestTrap as error:
+                exit_code, trap, limit = None, error.trap, error.limit
+            stats = instance.stats
+        # A guest may come to its end after its compute or its sleep was ended, and before wasm asks.
+        limit = limit or instance.control.limit
+        seconds = time.perf_counter() - start
+        return RunResult(exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value)
+
+    def _call(self, instance: Instance) -> Any:
+        if self._invoke is not None:
+            arguments = _numbers(self._guest, self._invoke, self._invoke_args)
+            return instance.call(self._invoke, *arguments)
+        if "_start" in self._guest.functions:
+            return instance.call("_start")
+        return None
+
+
+def _early(
+    code: int | None, trap: Trap | None, limit: str | None, start: float, error: GuestExit | GuestTrap
+) -> RunResult:
+    """The result of a guest that ended while it was instantiated."""
+    seconds = time.perf_counter() - start
+    return RunResult(code, error.stdout, error.stderr, trap, limit, error.stats or Stats(), seconds)
+
+
+def _numbers(guest: Guest, name: str, values: Sequence[int | float | str]) -> list[int | float]:
+    """Arguments as numbers: text is read as the parameter's type. Raises GuestError."""
+    kinds = guest.functions[name].parameters
+    result: list[int | float] = []
+    for index, value in enumerate(values):
+        if isinstance(value, str):
+            kind = kinds[index] if index < len(kinds) else "i32"
+            try:
+                value = float(value) if kind.startswith("f") else int(value, 0)
+            except ValueError:
+                raise GuestError(f"argument {value!r} of {name} is not a number ({kind})") from None
+        result.append(value)
+    return result
