@@ -201,7 +201,8 @@ class GuestHost:
         if len(self._graphs) + len(unloaded) >= limit:
             raise WasiNNError(
                 ErrorCode.BUSY,
-                f"this instance holds {limit} graphs, which is all it may; unload one and finalize its contexts",
+                f"this instance holds {limit} graphs, which is all it may; unload one, and finalize its "
+                "contexts",
             )
 
     def _graph(self, number: int) -> GraphHandle:
