@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -193,15 +194,24 @@ def test_invoke_prints_what_the_function_returns() -> None:
 
 
 def test_interrupting_ends_the_guest_and_the_command() -> None:
+    # Tests that run in the background of a shell inherit an interrupt that is ignored.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from wasinn.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "wasinn", "run", "@limits", "spin"],
+        [sys.executable, "-c", program, "run", "--deadline", "60", "@limits", "spin"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(2)
-    process.send_signal(2)
-    assert process.wait(timeout=20) == 130
+    try:
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_inspect_shows_a_model_in_text_and_json(add_model: Path) -> None:

@@ -553,9 +553,10 @@ SPIN = '(module (func $spin (loop $l (br $l))) {} (memory (export "memory") 1))'
 )
 def test_an_interrupt_ends_the_guest(guest: str) -> None:
     code = f"""
-import wasinn, time
+import signal, wasinn, time
 from wasinn.runtime.limits import controls
-host = wasinn.Host(cache=False)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+host = wasinn.Host(limits=wasinn.Limits(deadline=60), cache=False)
 print("ready", flush=True)
 try:
     host.run({guest})
