@@ -73,7 +73,6 @@ def test_a_named_source_may_have_equals_signs_in_its_options(model: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL", "is not ENCODING:PATH"),
         ("onnx:", "is not ENCODING:PATH"),
         ("", "is not ENCODING:PATH"),
         ("onx:MODEL", "unknown encoding 'onx'; known: openvino, onnx"),
@@ -247,3 +246,10 @@ def test_wrong_dims_are_refused_unless_the_operator_says_otherwise(
     with caplog.at_level(logging.WARNING):
         assert guest.set_f32(context, 0, np.zeros((2, 3))) == 1
     assert 'dims = "reshape"' in caplog.text
+
+
+def test_a_model_without_an_encoding_is_detected(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(models.identity())
+    source = wasinn.GraphSource.parse(f"{path}?threads=1")
+    assert (source.encoding, source.model.files) == (wasinn.Encoding.AUTODETECT, (path,))

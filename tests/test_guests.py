@@ -313,7 +313,7 @@ def test_identity_returns_what_it_sent(host: wasinn.Host, tmp_path: Path) -> Non
         ([], 2, "usage: identity"),
         (["none"], 1, "load_by_name answered not_found"),
         (["default"], 1, "set_input answered invalid_argument"),
-        (["none.onnx"], 1, "load answered not_found"),
+        (["none.onnx"], 1, "none.onnx cannot be opened: is its directory given"),
     ],
 )
 def test_identity_says_what_failed(host: wasinn.Host, arguments: list[str], code: int, message: str) -> None:

@@ -177,3 +177,51 @@ def test_bytes_with_a_field_in_every_two_are_given_up(drive: MakeDriver) -> None
     junk = struct.pack("BB", 13 << 3 | 2, 0) * 600_000
     scalar = models.identity(TensorProto.FLOAT, [])
     assert drive().load(scalar + junk)[0] in (2, 5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: wasinn.Permissions(load="no"),  # type: ignore[arg-type]
+        lambda: wasinn.Permissions(names="digits"),  # type: ignore[arg-type]
+        lambda: wasinn.Permissions(max_graphs=-1),
+        lambda: wasinn.Limits(deadline="5"),  # type: ignore[arg-type]
+        lambda: wasinn.Host(permissions={"load": False}),  # type: ignore[arg-type]
+        lambda: wasinn.Host(limits={"deadline": 1}),  # type: ignore[arg-type]
+        lambda: wasinn.Host(graphs=["digits"]),  # type: ignore[arg-type]
+        lambda: wasinn.Host(graphs={"a": 1}),  # type: ignore[dict-item]
+        lambda: wasinn.Host().run("@limits", "args"),
+        lambda: wasinn.Host().run("@limits", [1]),  # type: ignore[list-item]
+        lambda: wasinn.Host().run("@limits", env={"A": 1}),  # type: ignore[dict-item]
+        lambda: wasinn.Host().run("@limits", env=["A=1"]),  # type: ignore[arg-type]
+        lambda: wasinn.Host().run("@limits", stdin="x"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_an_embedder_gets_wrong_is_told_at_once(make: Any) -> None:
+    with pytest.raises(wasinn.ConfigError):
+        make()
+
+
+def test_permissions_take_encodings_by_name_or_as_themselves() -> None:
+    given = wasinn.Permissions(encodings=["onnx", wasinn.Encoding.GGML], max_model_bytes="1K")  # type: ignore[arg-type, list-item]
+    assert given.encodings == {wasinn.Encoding.ONNX, wasinn.Encoding.GGML}
+    assert given.max_model_bytes == 1024
+
+
+def test_only_a_linker_is_a_linker() -> None:
+    with pytest.raises(TypeError, match=r"takes a wasmtime\.Linker, not Engine"):
+        wasinn.Host().add_to_linker(wasmtime.Engine())  # type: ignore[arg-type]
+
+
+def test_a_guest_that_nothing_was_called_of_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert wasinn.Host().run("@request").exit_code == 0
+    assert "request.wasm has no _start, so nothing was called" in caplog.text
+    assert "alloc, answer, handle" in caplog.text
+
+
+def test_a_type_that_was_read_by_the_older_numbering_says_so(
+    drive: MakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = drive({"model": models.identity()})
+    assert driver.set_input(driver.open("model"), 0, [1, 4], 3, bytes(16)) == 1
+    assert "type 3 is u8, which would be 4 bytes: the 16 were read as i32" in caplog.text

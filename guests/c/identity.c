@@ -7,6 +7,7 @@
 #include "wasi_nn.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint8_t model[64 * 1024];
@@ -19,7 +20,10 @@ static int failed(const char *call, uint32_t code) {
 
 static uint32_t load_file(const char *path, uint32_t *graph) {
     FILE *file = fopen(path, "rb");
-    if (!file) return NN_NOT_FOUND;
+    if (!file) {
+        fprintf(stderr, "identity: %s cannot be opened: is its directory given to the guest (--dir)?\n", path);
+        exit(1);
+    }
     size_t size = fread(model, 1, sizeof model, file);
     fclose(file);
     struct nn_builder builder = {model, size};

@@ -208,6 +208,6 @@ int main(int argc, char **argv) {
         if (file && fwrite(output.data, 1, output.size, file) != output.size) saved = false;
     }
     if (file && fclose(file)) saved = false;
-    if (!saved) fprintf(stderr, "infer: %s cannot be written\n", save);
+    if (!saved) fprintf(stderr, "infer: %s cannot be written: is its directory given with :rw?\n", save);
     return saved ? 0 : 1;
 }

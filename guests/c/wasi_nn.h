@@ -72,6 +72,22 @@ NN_IMPORT("get_output")
 uint32_t nn_get_output(uint32_t context, uint32_t index, void *buffer, uint32_t buffer_size,
                        uint32_t *written);
 
+// What WasmEdge adds: options as JSON, and the handles' ends.
+NN_IMPORT("load_by_name_with_config")
+uint32_t nn_load_by_name_with_config(const char *name, uint32_t name_size, const char *config,
+                                     uint32_t config_size, uint32_t *graph);
+
+NN_IMPORT("unload")
+uint32_t nn_unload(uint32_t graph);
+
+NN_IMPORT("finalize_execution_context")
+uint32_t nn_finalize_execution_context(uint32_t context);
+
+// wasinn's own: the graph's inputs and outputs as JSON. A buffer that is too small is answered as in
+// nn_get_output.
+__attribute__((import_module("wasinn"), import_name("graph_metadata")))
+uint32_t nn_graph_metadata(uint32_t graph, char *buffer, uint32_t buffer_size, uint32_t *written);
+
 static inline const char *nn_errno_name(uint32_t code) {
     static const char *const names[] = {
         "success",       "invalid_argument",      "invalid_encoding", "missing_memory", "busy",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -60,7 +61,8 @@ def _report(text: str) -> dict[str, Any]:
             report["detected_by"] = reasons[0]
         report["encoding"] = encoding.label
         if encoding is Encoding.ONNX:
-            report["label"] = onnx_proto.label(source.model.files[0])
+            with contextlib.suppress(ValueError):  # what is no ONNX model is told by the backend
+                report["label"] = onnx_proto.label(source.model.files[0])
         report["backends"] = _backends(encoding)
         report.update(_metadata(text, Loader().load(source)))
     except (WasiNNError, ConfigError, BackendError) as error:

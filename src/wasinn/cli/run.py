@@ -28,6 +28,7 @@ command line 2. GUEST is a file, or @NAME for a guest that comes with wasinn: @c
 @identity. PATH in --graph may likewise be @NAME of a model that comes with it: @digits.
 
 examples:
+  wasinn run --graph identity=onnx:@identity @identity identity
   wasinn run --graph digits=onnx:@digits --dir pictures @classify --name digits \\
       --size 8x8 --colour gray pictures/seven.png
   wasinn run --dir models --trace guest.wasm models/mobilenet.onnx

@@ -34,6 +34,13 @@ class Permissions:
     max_contexts: int = 1024
     max_input_bytes: int = 1 << 30
 
+    def __post_init__(self) -> None:
+        """Reads each value as `wasinn.toml` would; None stays the default. Raises ConfigError."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None:
+                object.__setattr__(self, each.name, _permission(each.name, value))
+
     @classmethod
     def from_mapping(cls, table: Mapping[str, Any]) -> Permissions:
         """The table `[permissions]` of `wasinn.toml`. Raises ConfigError, naming the key."""
@@ -42,7 +49,7 @@ class Permissions:
         for key, value in table.items():
             if key not in known:
                 raise ConfigError(f"unknown key {key!r} in [permissions]; known: {', '.join(known)}")
-            values[key] = _permission(key, value)
+            values[key] = value
         return cls(**values)
 
     def check_name(self, name: str) -> None:
@@ -72,7 +79,7 @@ class Permissions:
         elif encoding in _UNSAFE_BYTES:
             raise unsupported(
                 f"loading {encoding.label} from a guest's bytes is refused: {_UNSAFE_BYTES[encoding]}; "
-                "the operator can put it into the registry, or allow the encoding"
+                "the operator can give it a name (--graph), or allow the encoding"
             )
 
 
@@ -82,12 +89,13 @@ def _permission(key: str, value: Any) -> Any:
             raise ConfigError(f"permissions.load must be true or false, got {value!r}")
         return value
     if key in ("names", "encodings"):
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        names = list(value) if isinstance(value, list | tuple | set | frozenset) else None
+        if names is None or not all(isinstance(each, str | Encoding) for each in names):
             raise ConfigError(f"permissions.{key} must be a list of names, got {value!r}")
         if key == "names":
-            return frozenset(value)
+            return frozenset(names)
         try:
-            return frozenset(Encoding.parse(each) for each in value)
+            return frozenset(Encoding.parse(each) if isinstance(each, str) else each for each in names)
         except ValueError as error:
             raise ConfigError(f"permissions.encodings: {error}") from None
     if key in ("max_model_bytes", "max_input_bytes"):

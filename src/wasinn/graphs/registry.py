@@ -70,4 +70,6 @@ class Registry:
         if "/" in name or "\\" in name or name.endswith((".onnx", ".xml", ".tflite", ".pt", ".gguf")):
             text += "; a guest names graphs of the registry, never files of the host"
         known = ", ".join(sorted(self._sources)[:20])
-        return text + (f"; known: {known}" if known else "; the registry is empty (use --graph)")
+        return text + (
+            f"; known: {known}" if known else "; no graphs are given (--graph, or graphs= of Host)"
+        )

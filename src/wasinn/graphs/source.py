@@ -60,14 +60,16 @@ class GraphSource:
 
     @classmethod
     def parse(cls, text: str) -> GraphSource:
-        """`ENCODING:PATH[,PATH][?key=value&...]`. Raises ConfigError.
+        """`ENCODING:PATH[,PATH][?key=value&...]`; without an encoding it is detected. Raises ConfigError.
 
         `@NAME` as a path is a model that wasinn ships. A character that would divide the text is
         written as in a URL (`%2C` for a comma).
         """
         body, _, query = text.partition("?")
         encoding, colon, paths = body.partition(":")
-        if not colon or not paths:
+        if not colon:
+            encoding, paths = "autodetect", body
+        if not paths:
             raise ConfigError(f"{text!r} is not ENCODING:PATH[,PATH][?key=value&...]")
         options: dict[str, Any] = {}
         for pair in filter(None, query.split("&")):

@@ -60,10 +60,18 @@ class Host:
         limits: Limits | None = None,
         cache: str | Path | Literal[False] | None = None,
     ) -> None:
+        if graphs is not None and not isinstance(graphs, Mapping):
+            raise ConfigError(f"graphs maps names to sources, and is not {graphs!r}")
         sources = {
             name: GraphSource.parse(source) if isinstance(source, str) else source
             for name, source in (graphs or {}).items()
         }
+        for name, value, kind in (("permissions", permissions, Permissions), ("limits", limits, Limits)):
+            if value is not None and not isinstance(value, kind):
+                raise ConfigError(f"{name} is a wasinn.{kind.__name__}, not {value!r}")
+        for name, source in sources.items():
+            if not isinstance(source, GraphSource):
+                raise ConfigError(f"the graph {name!r} is a GraphSource or text, not {source!r}")
         chosen = parse_backends(backends or {})
         for encoding, name in chosen.items():
             lookup.checked(lookup.by_name(name), encoding)
@@ -152,7 +160,7 @@ class Host:
         limits = limits or self.limits
         if not isinstance(guest, Guest):
             guest = self.guest(guest, fuel=limits.fuel is not None)
-        world = World(args, env or {}, _directories(dirs), stdin, stdout, stderr)
+        world = World(args, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
         return Instance(guest, self._shared, world, limits, long_lived, trace)
 
     def run(
@@ -192,7 +200,11 @@ class Host:
         if invoke is not None and invoke not in guest.functions:
             known = ", ".join(sorted(guest.functions)) or "none"
             raise GuestError(f"{guest.name} exports no function {invoke!r}; it exports: {known}")
-        world = World((guest.name, *args), env or {}, _directories(dirs), stdin, stdout, stderr)
+        if isinstance(args, str):
+            raise ConfigError(f"args is a list of texts, not the text {args!r}")
+        world = World(
+            (guest.name, *args), {} if env is None else env, _directories(dirs), stdin, stdout, stderr
+        )
         make = functools.partial(Instance, guest, self._shared, world, limits, long_lived=True, trace=trace)
         run = Run(guest, make, invoke, invoke_args)
         return call_elsewhere(run.result, run.interrupt)
@@ -204,8 +216,11 @@ class Host:
 
         A module instantiated by it has handles of its own in whatever store it lives, until the
         store goes or the host is closed. WASI itself (`linker.define_wasi()`) and the store's limits
-        stay the embedder's. Raises wasmtime.WasmtimeError if the names are taken.
+        stay the embedder's. Raises TypeError for what is no Linker, and wasmtime.WasmtimeError if the
+        names are taken.
         """
+        if not isinstance(linker, wasmtime.Linker):
+            raise TypeError(f"add_to_linker takes a wasmtime.Linker, not {type(linker).__name__}")
         instances = trampoline.ForeignInstances(lambda: InstanceState(GuestHost(self._shared)))
         types: capi.FunctionTypes = {}
         callbacks: list[Any] = []

@@ -85,6 +85,8 @@ class Guest:
         self.functions = {
             export: Signature(*kinds) for export, kinds in binary.exported_functions(wasm).items()
         }
+        #: Whether the module runs something when it is instantiated.
+        self.has_start = any(kind == binary.START for kind, _ in binary.sections(wasm))
         facts = binary.outline(wasm)
         #: Of the largest memory at its start, in bytes.
         self.minimum_memory = max((memory.minimum for memory in facts.memories), default=0) * 65536

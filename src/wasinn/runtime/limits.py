@@ -40,6 +40,13 @@ class Limits:
     max_output: int | None = 64 << 20
     fuel: int | None = None
 
+    def __post_init__(self) -> None:
+        """Reads each value as `wasinn.toml` would; None is no limit. Raises ConfigError."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None:
+                object.__setattr__(self, each.name, _limit(each.name, value))
+
     @classmethod
     def from_mapping(cls, table: Mapping[str, Any], where: str = "") -> Limits:
         """The table `[limits]` of `wasinn.toml`. Raises ConfigError, naming the key after `where`."""

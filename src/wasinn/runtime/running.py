@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from wasinn.runtime.guest import Guest
 from wasinn.runtime.instance import Instance
 from wasinn.runtime.limits import RunControl
 from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
+
+logger = logging.getLogger("wasinn.host")
 
 
 class Run:
@@ -76,6 +79,13 @@ class Run:
             return instance.call(self._invoke, *arguments)
         if "_start" in self._guest.functions:
             return instance.call("_start")
+        if not self._guest.has_start:
+            names = ", ".join(name for name in sorted(self._guest.functions) if name != "_initialize")
+            logger.warning(
+                "%s has no _start, so nothing was called; its functions can be invoked: %s",
+                self._guest.name,
+                names or "it exports none",
+            )
         return None
 
 
@@ -90,10 +100,15 @@ def _early(
 def _numbers(guest: Guest, name: str, values: Sequence[int | float | str]) -> list[int | float]:
     """Arguments as numbers: text is read as the parameter's type. Raises GuestError."""
     kinds = guest.functions[name].parameters
+    if len(values) != len(kinds):
+        raise GuestError(
+            f"{name}{guest.functions[name]} takes {len(kinds)} arguments, got {len(values)} "
+            "(Host.run takes them as invoke_args)"
+        )
     result: list[int | float] = []
     for index, value in enumerate(values):
         if isinstance(value, str):
-            kind = kinds[index] if index < len(kinds) else "i32"
+            kind = kinds[index]
             try:
                 value = float(value) if kind.startswith("f") else int(value, 0)
             except ValueError:

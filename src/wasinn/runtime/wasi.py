@@ -66,7 +66,15 @@ class World:
     stderr: Stream = "capture"
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for what no argument or variable can hold."""
+        """Raises ConfigError for what is no argument or variable, or what none can hold."""
+        if isinstance(self.arguments, str) or not all(isinstance(each, str) for each in self.arguments):
+            raise ConfigError(f"args is a list of texts, not {self.arguments!r}")
+        if not isinstance(self.environment, Mapping) or not all(
+            isinstance(each, str) for pair in self.environment.items() for each in pair
+        ):
+            raise ConfigError(f"env maps names to texts, and is not {self.environment!r}")
+        if not isinstance(self.stdin, bytes | bytearray | memoryview) and self.stdin != "inherit":
+            raise ConfigError(f'stdin is bytes or "inherit", not {self.stdin!r}')
         for text in (*self.arguments, *self.environment, *self.environment.values()):
             try:
                 text.encode()

@@ -85,7 +85,7 @@ class InstanceState:
         except Exception as error:
             code, reason = int(ErrorCode.RUNTIME_ERROR), f"{type(error).__name__}: {error}"
             logger.debug("unexpected error in %s", function.name, exc_info=True)
-        if self.trace:
+        if self.trace and (code == _SUCCESS or self._failures_logged >= MAX_LOGGED_FAILURES):
             self._trace(function, arguments, code)
         if code != _SUCCESS:
             self._log_failure(function, arguments, code, reason)

@@ -71,7 +71,19 @@ def set_input(state: InstanceState, memory: GuestMemory, context: int, index: in
     dims = memory.dims(dims_pointer, rank)
     tensor_type = read_type(code, dims, length, spec)
     value = Tensor(dims, tensor_type, memory.view(data, length, "the tensor's data"))
-    host.give_input(host.context(context), index, spec, value)
+    try:
+        host.give_input(host.context(context), index, spec, value)
+    except WasiNNError as error:
+        new = WITX_TYPES[code]
+        if tensor_type is new:
+            raise
+        # The author may never have heard of the older numbers: say how this type came about.
+        raise WasiNNError(
+            error.code,
+            f"{error.reason}; type {code} is {new.label}, which would be "
+            f"{element_count(dims) * new.size} bytes: the {length} were read as {tensor_type.label}, "
+            f"which {code} was before October 2023",
+        ) from None
     if state.hot_path is not None:
         state.hot_path.note_type(context, index, code)
     if state.trace:
