@@ -163,10 +163,11 @@ class Fuzzer:
     def check(self) -> None:
         """That the instance still works: everything is freed, and a whole inference is right."""
         self.driver.instance.memory[: self.top] = self.pristine
-        for handles, free in ((self.contexts, "finalize_execution_context"), (self.graphs, "unload")):
-            for handle in set(handles):
+        host = self.driver.instance.state.host
+        for handles, free in ((host._contexts, "finalize_execution_context"), (host._graphs, "unload")):
+            for handle in list(handles):
                 if self.module == WITX:
-                    self.driver.call(free, handle)
+                    assert self.driver.call(free, handle) == 0
         driver = self.driver
         if self.module == WAMR:  # it has no way to free: a new instance of the same guest
             driver = Driver(wasinn.Host(graphs={"model": _identity()}), module=WAMR)
