@@ -19,7 +19,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wasinn.backends.base import Execution, Interruptible, Model
@@ -318,11 +318,6 @@ class GuestHost:
         if not found.ready:
             raise runtime_error(f"output {key} is not there: call compute first (also after each set_input)")
         return found.execution.output(index)
-
-    def outputs(self, context: int) -> Iterable[tuple[TensorSpec, Tensor]]:
-        """Every output of the last compute, with its spec."""
-        for index, spec in enumerate(self.context(context).graph.graph.outputs):
-            yield spec, self.output(context, index)
 
     def streaming_call(self, context: int, call: str) -> None:
         """WasmEdge's calls that stream: what serves them is a graph that can."""

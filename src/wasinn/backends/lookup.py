@@ -34,6 +34,12 @@ def by_name(name: str) -> Backend:
     raise BackendError(f"there is no backend called {name!r}; known: {known}")
 
 
+def ranked(encoding: Encoding) -> list[Backend]:
+    """The backends that load `encoding`, installed or not, the default one first."""
+    able = (backend for backend in all_backends() if encoding in backend.encodings)
+    return sorted(able, key=lambda backend: backend.encodings[encoding])
+
+
 def for_encoding(encoding: Encoding, preferred: Mapping[Encoding, str] | None = None) -> Backend:
     """The backend that serves `encoding`: the preferred one, else the first installed by rank.
 
@@ -42,10 +48,7 @@ def for_encoding(encoding: Encoding, preferred: Mapping[Encoding, str] | None = 
     name = (preferred or {}).get(encoding)
     if name is not None:
         return checked(by_name(name), encoding)
-    able = sorted(
-        (backend for backend in all_backends() if encoding in backend.encodings),
-        key=lambda backend: backend.encodings[encoding],
-    )
+    able = ranked(encoding)
     for backend in able:
         if backend.version() is not None:
             return backend

@@ -85,11 +85,10 @@ def _source(text: str) -> GraphSource:
 
 
 def _backends(encoding: Encoding) -> list[dict[str, Any]]:
-    able = sorted(
-        (backend for backend in lookup.all_backends() if encoding in backend.encodings),
-        key=lambda backend: backend.encodings[encoding],
-    )
-    return [{"name": each.name, "version": each.version(), "install": each.install_hint} for each in able]
+    return [
+        {"name": each.name, "version": each.version(), "install": each.install_hint}
+        for each in lookup.ranked(encoding)
+    ]
 
 
 def _metadata(name: str, loaded: LoadedGraph) -> dict[str, Any]:

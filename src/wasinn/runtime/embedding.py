@@ -21,7 +21,7 @@ import wasmtime
 from wasinn.abi.core import capi, trampoline
 from wasinn.abi.core.state import InstanceState
 from wasinn.backends import lookup
-from wasinn.errors import ConfigError, GuestError, WasiNNError
+from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs.config import parse_backends, read_config
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.permissions import Permissions
@@ -203,8 +203,7 @@ class Host:
         if not isinstance(guest, Guest):
             guest = self.guest(guest, fuel=limits.fuel is not None)
         if invoke is not None and invoke not in guest.functions:
-            known = ", ".join(sorted(guest.functions)) or "none"
-            raise GuestError(f"{guest.name} exports no function {invoke!r}; it exports: {known}")
+            raise guest.no_function(invoke)
         if isinstance(args, str):
             raise ConfigError(f"args is a list of texts, not the text {args!r}")
         world = World(

@@ -102,6 +102,11 @@ class Guest:
     def is_reactor(self) -> bool:
         return "_start" not in self.functions and "_initialize" in self.functions
 
+    def no_function(self, name: str) -> GuestError:
+        """The error for a function that the guest does not export."""
+        known = ", ".join(sorted(self.functions)) or "none"
+        return GuestError(f"{self.name} exports no function {name!r}; it exports: {known}")
+
     def pre(self) -> int:
         """The address of the module with its imports resolved. Raises GuestError for what does not link."""
         with self._lock:

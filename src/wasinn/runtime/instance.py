@@ -326,8 +326,7 @@ class Instance:
         if signature is None or not capi.instance_export_get(
             self._context, self._instance_address, text, len(text), address
         ):
-            known = ", ".join(sorted(self.guest.functions)) or "none"
-            raise GuestError(f"{self.guest.name} exports no function {name!r}; it exports: {known}")
+            raise self.guest.no_function(name)
         if not signature.callable:
             raise GuestError(f"{name}{signature} cannot be called from here: it takes more than numbers")
         needed = capi.RAW_VALUE_SIZE * signature.slots
