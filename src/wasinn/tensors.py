@@ -25,6 +25,35 @@ SpecDims = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """What the integers of a tensor stand for: real = scale * (integer - zero_point).
+
+    One scale and one zero point for the whole tensor (`axis` None), or one of each for every index of
+    the dimension `axis`, as TensorFlow Lite's quantization specification has it.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scales or len(self.scales) != len(self.zero_points):
+            raise ValueError("a quantization has as many zero points as scales, and at least one")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: `scale` and `zero_point` as lists, `axis` where each channel has its own."""
+        result: dict[str, Any] = {"scale": list(self.scales), "zero_point": list(self.zero_points)}
+        if self.axis is not None:
+            result["axis"] = self.axis
+        return result
+
+    def __str__(self) -> str:
+        if self.axis is not None:
+            return f"{len(self.scales)} scales along dimension {self.axis}"
+        return f"scale {self.scales[0]:.9g}, zero point {self.zero_points[0]}"
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """An input or output of a graph.
 
@@ -36,7 +65,7 @@ class TensorSpec:
     name: str
     type: TensorType
     dims: SpecDims | None
-    quantization: dict[str, Any] | None = None
+    quantization: Quantization | None = None
     any_size: bool = False
 
     @functools.cached_property

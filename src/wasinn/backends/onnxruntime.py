@@ -19,8 +19,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
-import importlib.metadata
-import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +28,14 @@ import numpy as np
 
 from wasinn.backends import onnx_proto
 from wasinn.backends.base import Backend, Execution, Graph, LoadOptions, Model
+from wasinn.backends.common import (
+    Buffer,
+    check_builders,
+    choose_target,
+    installed_version,
+    one_line,
+    view_at,
+)
 from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.spec import Encoding, ErrorCode, Target, TensorType
 from wasinn.tensors import Tensor, TensorSpec, element_count
@@ -73,8 +79,9 @@ class OnnxRuntimeBackend(Backend):
     encodings: ClassVar[Mapping[Encoding, int]] = {Encoding.ONNX: 0}
     extra: ClassVar[str] = "onnx"
 
+    @functools.cache  # noqa: B019
     def version(self) -> str | None:
-        return _version()
+        return installed_version("onnxruntime", *_DISTRIBUTIONS)
 
     def devices(self) -> Mapping[Target, str]:
         return {target: name for target, name in _PROVIDERS.items() if _provider_works(name)}
@@ -82,17 +89,8 @@ class OnnxRuntimeBackend(Backend):
     def load(self, model: Model, encoding: Encoding, target: Target, options: LoadOptions) -> Graph:
         import onnxruntime
 
-        devices = self.devices()
-        if target is Target.AUTO:
-            target = Target.GPU if Target.GPU in devices else Target.CPU
-        if target not in devices:
-            able = ", ".join(f"{each.label} ({name})" for each, name in devices.items())
-            raise unsupported(f"onnxruntime here cannot serve the target {target.label}; it has: {able}")
-        if len(model.files or model.builders) != 1:
-            count = len(model.files or model.builders)
-            raise WasiNNError(
-                ErrorCode.INVALID_ARGUMENT, f"an ONNX model is one builder (its bytes), got {count}"
-            )
+        target = choose_target(self.name, self.devices(), target)
+        check_builders(model, "an ONNX model is one builder (its bytes)")
         session_options = onnxruntime.SessionOptions()
         session_options.log_severity_level = 4  # what fails is raised; the rest is not the guest's
         if options.threads is not None:
@@ -109,20 +107,6 @@ class OnnxRuntimeBackend(Backend):
             return OnnxRuntimeGraph(session, (model.files or model.builders)[0])
         except Exception as error:  # the runtime raises a dozen classes, all of them its own
             raise _load_error(error) from error
-
-
-@functools.cache
-def _version() -> str | None:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return None
-    for distribution in _DISTRIBUTIONS:
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
 
 
 @functools.cache
@@ -180,16 +164,10 @@ def _session(source: str | bytes, options: Any, target: Target) -> Any:
 def _load_error(error: Exception) -> WasiNNError:
     if isinstance(error, WasiNNError):
         return error
-    text = _one_line(error)
+    text = one_line(error)
     if type(error).__name__ in ("InvalidProtobuf", "NoModel"):
         return WasiNNError(ErrorCode.INVALID_ENCODING, f"this is not an ONNX model: {text}")
     return runtime_error(f"onnxruntime could not load the model: {text}")
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:400]
-    # It quotes names of the model, which may hold what a terminal obeys.
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 class OnnxRuntimeGraph:
@@ -253,8 +231,8 @@ class OnnxRuntimeExecution:
         self._options = onnxruntime.RunOptions()
         self._run = session._sess.run_with_iobinding
         self._in_dims: list[tuple[int, ...] | None] = [None] * len(inputs)
-        self._in_buffers: list[_Buffer | None] = [None] * len(inputs)
-        self._out_buffers: list[_Buffer | None] = [None] * len(outputs)
+        self._in_buffers: list[Buffer | None] = [None] * len(inputs)
+        self._out_buffers: list[Buffer | None] = [None] * len(outputs)
         self._values: list[Any] = []
         self._prebind()
 
@@ -273,7 +251,7 @@ class OnnxRuntimeExecution:
     def set_input(self, index: int, tensor: Tensor) -> None:
         buffer = self._in_buffers[index]
         if self._in_dims[index] != tensor.dims or buffer is None:
-            buffer = _Buffer(len(tensor.data))
+            buffer = Buffer(len(tensor.data))
             spec = self._inputs[index]
             self._binding.bind_input(
                 spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], list(tensor.dims), buffer.address
@@ -291,13 +269,13 @@ class OnnxRuntimeExecution:
             self._compute()
         except Exception as error:
             if not any(self._prebound) or "shape" not in str(error).lower():
-                raise runtime_error(f"onnxruntime: {_one_line(error)}") from error
+                raise runtime_error(f"onnxruntime: {one_line(error)}") from error
             self._prebound = [False] * len(self._outputs)
             self._all_prebound = False
             try:
                 self._compute()
             except Exception as again:
-                raise runtime_error(f"onnxruntime: {_one_line(again)}") from again
+                raise runtime_error(f"onnxruntime: {one_line(again)}") from again
 
     def _compute(self) -> None:
         if not self._all_prebound:
@@ -317,7 +295,7 @@ class OnnxRuntimeExecution:
         dims = spec.static_dims
         assert dims is not None
         if buffer is None:
-            buffer = _Buffer(element_count(dims) * spec.type.size)
+            buffer = Buffer(element_count(dims) * spec.type.size)
             self._out_buffers[index] = buffer
         self._binding.bind_output(spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], list(dims), buffer.address)
 
@@ -333,7 +311,8 @@ class OnnxRuntimeExecution:
             raise runtime_error(f"the optional output {spec.name!r} has no value for these inputs")
         dims = tuple(value.shape())
         tensor_type = _BY_ONNX_NUMBER.get(value.element_type(), spec.type)
-        return Tensor(dims, tensor_type, _view(value, element_count(dims) * tensor_type.size))
+        size = element_count(dims) * tensor_type.size
+        return Tensor(dims, tensor_type, view_at(value.data_ptr(), size, value))
 
     def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
         if not self._all_prebound or any(spec.static_dims is None for spec in self._inputs):
@@ -377,23 +356,3 @@ class OnnxRuntimeExecution:
         buffers = [buffer for buffer in (*self._in_buffers, *self._out_buffers) if buffer is not None]
         if not self._interrupted and sum(len(buffer.view) for buffer in buffers) <= _MAX_SPARE_BYTES:
             graph.keep(self)
-
-
-class _Buffer:
-    """Uninitialised bytes: a view of `size` of them, and an address to bind even where that is 0."""
-
-    __slots__ = ("address", "view")
-
-    def __init__(self, size: int) -> None:
-        array: Any = np.empty(max(size, 1), np.uint8)
-        self.address: int = array.ctypes.data
-        self.view = memoryview(array)[:size]  # keeps the array alive
-
-
-def _view(value: Any, size: int) -> memoryview:
-    """The bytes of an OrtValue on the CPU; the view keeps the value alive."""
-    if size == 0:
-        return memoryview(b"")
-    pointer: Any = (ctypes.c_ubyte * size).from_address(value.data_ptr())
-    pointer._owner = value
-    return memoryview(pointer).cast("B")

@@ -44,5 +44,5 @@ def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
     datatype = _OIP_TYPES.get(spec.type.label, spec.type.label.upper())
     result: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": shape}
     if spec.quantization is not None:
-        result["quantization"] = spec.quantization
+        result["quantization"] = spec.quantization.as_dict()
     return result
