@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from wasinn.backends.base import Backend, Graph, LoadOptions, Model
+from wasinn.spec import Encoding, Target
+
+
+class TensorFlowBackend(Backend):
+    name: ClassVar[str] = "tensorflow"
+    encodings: ClassVar[Mapping[Encoding, int]] = {}
+    extra: ClassVar[str] = "tensorflow"
+
+    def version(self) -> str | None:
+        return None
+
+    def devices(self) -> Mapping[Target, str]:
+        return {}
+
+    def load(self, model: Model, encoding: Encoding, target: Target, options: LoadOptions) -> Graph:
+        raise NotImplementedError
