@@ -20,11 +20,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wasinn.backends.base import Execution, Interruptible, Model
 from wasinn.errors import WasiNNError, invalid_argument, runtime_error
 from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.graphs.loading import Loading
 from wasinn.graphs.metadata import metadata
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.registry import Registry
@@ -76,6 +77,7 @@ class GraphHandle:
         self.graph = loaded.graph
         self.backend = loaded.backend
         self.encoding = loaded.encoding
+        self.isolated = loaded.isolated
         self.name = name
         self.live = True
 
@@ -123,6 +125,7 @@ class GuestHost:
         self._held = 0
         self._next_context = 0
         self._interrupted: str | None = None
+        self._loading: Loading | None = None
         # An execution that was closed may serve another instance: never interrupt it then.
         self._closing = threading.Lock()
         self.stats = Stats()
@@ -150,10 +153,10 @@ class GuestHost:
             found = detect(source.model)
             permissions.check_bytes(found, size)
             source = GraphSource(found, source.model, target)
-        start = time.perf_counter()
-        loaded = self._shared.loader.load(source)
-        self.stats.load_seconds += time.perf_counter() - start
-        return self._add_graph(loaded, None)
+        if source.encoding in permissions.isolate:
+            self._check_worker_count()
+            source = replace(source, isolation="process", load_timeout=permissions.max_load_seconds)
+        return self._add_graph(self._load(lambda loading: self._shared.loader.load(source, loading)), None)
 
     def load_by_name(self, name: str, config: str | None = None) -> int:
         """The handle of the registry's graph `name`; the same one until it is unloaded."""
@@ -167,12 +170,23 @@ class GuestHost:
             return handle
         self._shared.permissions.check_name(name)
         self._check_graph_count()
-        start = time.perf_counter()
-        loaded = self._shared.registry.get(name, self._shared.loader)
-        self.stats.load_seconds += time.perf_counter() - start
+        shared = self._shared
+        loaded = self._load(lambda loading: shared.registry.get(name, shared.loader, loading))
         handle = self._add_graph(loaded, name)
         self._by_name[name] = handle
         return handle
+
+    def _load(self, load: Callable[[Loading], LoadedGraph]) -> LoadedGraph:
+        """Calls `load` with what `interrupt` can end it by."""
+        loading = self._loading = Loading()
+        start = time.perf_counter()
+        try:
+            if self._interrupted is not None:
+                raise runtime_error(f"the run was ended: {self._interrupted}")
+            return load(loading)
+        finally:
+            self._loading = None
+            self.stats.load_seconds += time.perf_counter() - start
 
     def unload(self, graph: int) -> None:
         """Frees a graph's handle and its name."""
@@ -194,11 +208,23 @@ class GuestHost:
         self.stats.backends[loaded.backend] += 1
         return number
 
+    def _held_graphs(self) -> list[GraphHandle]:
+        # A graph that was unloaded lives on while it has contexts.
+        unloaded = {id(each.graph): each.graph for each in self._contexts.values() if not each.graph.live}
+        return [*self._graphs.values(), *unloaded.values()]
+
+    def _check_worker_count(self) -> None:
+        limit = self._shared.permissions.max_workers
+        if sum(each.isolated and each.name is None for each in self._held_graphs()) >= limit:
+            raise WasiNNError(
+                ErrorCode.BUSY,
+                f"this instance has {limit} graphs in worker processes, which is all it may; unload one, "
+                "and finalize its contexts",
+            )
+
     def _check_graph_count(self) -> None:
         limit = self._shared.permissions.max_graphs
-        # A graph that was unloaded lives on while it has contexts.
-        unloaded = {id(each.graph) for each in self._contexts.values() if not each.graph.live}
-        if len(self._graphs) + len(unloaded) >= limit:
+        if len(self._held_graphs()) >= limit:
             raise WasiNNError(
                 ErrorCode.BUSY,
                 f"this instance holds {limit} graphs, which is all it may; unload one, and finalize its "
@@ -319,6 +345,11 @@ class GuestHost:
             raise runtime_error(f"output {key} is not there: call compute first (also after each set_input)")
         return found.execution.output(index)
 
+    def output_spec(self, context: int, key: int | str) -> TensorSpec:
+        """The spec of an output, by index or by name. Raises WasiNNError (invalid_argument)."""
+        specs = self.context(context).graph.graph.outputs
+        return specs[_port(specs, key, "output")]
+
     def streaming_call(self, context: int, call: str) -> None:
         """WasmEdge's calls that stream: what serves them is a graph that can."""
         graph = self._live_context(context, "computes no more").graph
@@ -337,6 +368,9 @@ class GuestHost:
     def interrupt(self, reason: str) -> None:
         """Ends a running compute, and refuses every later one. For any thread."""
         self._interrupted = reason
+        loading = self._loading
+        if loading is not None:
+            loading.interrupt(reason)
         with self._closing:
             for context in list(self._contexts.values()):
                 if isinstance(context.execution, Interruptible):
@@ -365,6 +399,9 @@ def _port(specs: Sequence[TensorSpec], key: int | str, direction: str) -> int:
     if isinstance(key, str):
         for index, spec in enumerate(specs):
             if spec.name == key:
+                return index
+        for index, spec in enumerate(specs):
+            if key in spec.aliases:
                 return index
         if key.isascii() and key.isdecimal() and int(key) < len(specs):
             return int(key)

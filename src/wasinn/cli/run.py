@@ -7,17 +7,19 @@ import argparse
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from wasinn.backends import lookup
 from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal, table
 from wasinn.errors import ConfigError
 from wasinn.graphs.config import Config, parse_backends, read_config
-from wasinn.graphs.source import GraphSource, parse_named, parse_wasmedge, parse_wasmtime
+from wasinn.graphs.source import OPTION_NAMES, GraphSource, parse_named, parse_wasmedge, parse_wasmtime
 from wasinn.runtime.embedding import Host
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult
 from wasinn.sizes import format_size, parse_size
+from wasinn.spec import Encoding
 
 #: What a shell reports for a command killed by SIGABRT, and what timeout(1) reports.
 EXIT_TRAP, EXIT_LIMIT = 134, 124
@@ -72,7 +74,7 @@ def add_parser(commands: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME=ENCODING:PATH[,PATH][?key=value&...]",
-        help="a graph that the guest can load by name; options: target, backend, threads, dims",
+        help=f"a graph that the guest can load by name; options: {', '.join(OPTION_NAMES)}",
     )
     graphs.add_argument(
         "--nn-preload",
@@ -90,6 +92,12 @@ def add_parser(commands: Subparsers) -> None:
         default=[],
         metavar="ENCODING=BACKEND",
         help="which backend serves an encoding, also for bytes that the guest loads",
+    )
+    graphs.add_argument(
+        "--isolate",
+        metavar="ENCODING,...",
+        help="of which encodings the models that the guest brings live in a worker process; all, none "
+        "(default: tensorflowlite, ggml, pytorch)",
     )
     graphs.add_argument("--config", metavar="FILE", help="a wasinn.toml with graphs, permissions and limits")
     limits = parser.add_argument_group("limits")
@@ -159,10 +167,23 @@ def _host(options: argparse.Namespace) -> Host:
             raise ConfigError(f"--backend is ENCODING=BACKEND, not {text!r}")
         (chosen,) = parse_backends({encoding: name})
         backends[chosen.label] = name
-    host = Host(graphs, config.permissions, backends, _limits(options, config))
+    permissions = config.permissions
+    if options.isolate is not None:
+        permissions = replace(permissions, isolate=_isolate(options.isolate))
+    host = Host(graphs, permissions, backends, _limits(options, config))
     for name in config.preload:
         host.preload(name)
     return host
+
+
+def _isolate(text: str) -> frozenset[Encoding]:
+    every = frozenset(Encoding) - {Encoding.AUTODETECT}
+    if text in ("all", "none"):
+        return every if text == "all" else frozenset()
+    try:
+        return frozenset(Encoding.parse(each) for each in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--isolate: {error}, all, none") from None
 
 
 def _limits(options: argparse.Namespace, config: Config) -> Limits:

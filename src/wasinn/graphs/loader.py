@@ -10,6 +10,9 @@ from wasinn.backends import lookup
 from wasinn.backends.base import Graph
 from wasinn.errors import BackendError, WasiNNError
 from wasinn.graphs import detect
+from wasinn.graphs.isolated import IsolatedGraph
+from wasinn.graphs.loading import Loading
+from wasinn.graphs.quantized import QuantizedGraph
 from wasinn.graphs.reshaped import ReshapedGraph
 from wasinn.graphs.source import GraphSource
 from wasinn.spec import Encoding, ErrorCode
@@ -17,11 +20,12 @@ from wasinn.spec import Encoding, ErrorCode
 
 @dataclass(frozen=True)
 class LoadedGraph:
-    """A graph, and what it was loaded by."""
+    """A graph, and what it was loaded by. `isolated`: in a worker process."""
 
     graph: Graph
     encoding: Encoding
     backend: str
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Loader:
 
     preferred: Mapping[Encoding, str] = field(default_factory=dict)
 
-    def load(self, source: GraphSource) -> LoadedGraph:
-        """Loads `source`.
+    def load(self, source: GraphSource, loading: Loading | None = None) -> LoadedGraph:
+        """Loads `source`; `loading` can end that, if it is in a worker process.
 
         Raises WasiNNError: invalid_encoding for content that is not what it is labelled, or that no
         backend serves; else as the backend says.
@@ -48,12 +52,25 @@ class Loader:
             refused = WasiNNError(ErrorCode.INVALID_ENCODING, str(error))
             raise _with_label_hint(refused, source, encoding) from error
         try:
-            graph = backend.load(source.model, encoding, source.target, source.options)
+            if source.isolation == "process":
+                graph: Graph = IsolatedGraph(
+                    backend.name,
+                    source.model,
+                    encoding,
+                    source.target,
+                    source.options,
+                    loading or Loading(),
+                    source.load_timeout,
+                )
+            else:
+                graph = backend.load(source.model, encoding, source.target, source.options)
         except WasiNNError as error:
             raise _with_label_hint(error, source, encoding) from error
+        if source.quantization == "affine":
+            graph = QuantizedGraph(graph)
         if source.dims == "reshape":
             graph = ReshapedGraph(graph)
-        return LoadedGraph(graph, encoding, backend.name)
+        return LoadedGraph(graph, encoding, backend.name, source.isolation == "process")
 
 
 def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding) -> WasiNNError:

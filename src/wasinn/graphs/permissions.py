@@ -24,6 +24,10 @@ class Permissions:
     those whose files can run code. `max_model_bytes`: the sum of the builders of one load, in
     bytes. `max_graphs` and `max_contexts`: how many one instance may hold at a time.
     `max_input_bytes`: the sum of the inputs that its contexts hold.
+
+    `isolate`: the encodings whose bytes, if a guest brings them, are parsed and computed in a worker
+    process: those whose parsers have been seen to crash or hang. `max_workers`: how many such processes
+    one instance may have at a time. `max_load_seconds`: how long a load in one may take.
     """
 
     names: frozenset[str] | None = None
@@ -33,6 +37,9 @@ class Permissions:
     max_graphs: int = 64
     max_contexts: int = 1024
     max_input_bytes: int = 1 << 30
+    isolate: frozenset[Encoding] = frozenset({Encoding.TENSORFLOWLITE, Encoding.GGML, Encoding.PYTORCH})
+    max_workers: int = 8
+    max_load_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         """Reads each value as `wasinn.toml` would; None stays the default. Raises ConfigError."""
@@ -88,7 +95,11 @@ def _permission(key: str, value: Any) -> Any:
         if not isinstance(value, bool):
             raise ConfigError(f"permissions.load must be true or false, got {value!r}")
         return value
-    if key in ("names", "encodings"):
+    if key == "max_load_seconds":
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+            raise ConfigError(f"permissions.{key} must be a number of seconds above 0, got {value!r}")
+        return float(value)
+    if key in ("names", "encodings", "isolate"):
         names = list(value) if isinstance(value, list | tuple | set | frozenset) else None
         if names is None or not all(isinstance(each, str | Encoding) for each in names):
             raise ConfigError(f"permissions.{key} must be a list of names, got {value!r}")
@@ -97,7 +108,7 @@ def _permission(key: str, value: Any) -> Any:
         try:
             return frozenset(Encoding.parse(each) if isinstance(each, str) else each for each in names)
         except ValueError as error:
-            raise ConfigError(f"permissions.encodings: {error}") from None
+            raise ConfigError(f"permissions.{key}: {error}") from None
     if key in ("max_model_bytes", "max_input_bytes"):
         try:
             return parse_size(value)

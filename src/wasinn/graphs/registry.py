@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.graphs.loading import Loading
 from wasinn.graphs.source import GraphSource
 from wasinn.spec import ErrorCode
 
@@ -52,7 +53,7 @@ class Registry:
         except KeyError:
             raise WasiNNError(ErrorCode.NOT_FOUND, self._not_found(name)) from None
 
-    def get(self, name: str, loader: Loader) -> LoadedGraph:
+    def get(self, name: str, loader: Loader, loading: Loading | None = None) -> LoadedGraph:
         """The graph called `name`, loaded. Raises WasiNNError: not_found, or as the loader does."""
         loaded = self._loaded.get(name)
         if loaded is not None:
@@ -61,7 +62,7 @@ class Registry:
         with self._locks[name]:
             loaded = self._loaded.get(name)
             if loaded is None:
-                loaded = self._loaded[name] = loader.load(source)
+                loaded = self._loaded[name] = loader.load(source, loading)
             return loaded
 
     def _not_found(self, name: str) -> str:

@@ -27,7 +27,9 @@ class GraphSource:
     """Where a graph comes from: its encoding, its files or bytes, and how to load it.
 
     `backend` None is the default one of the encoding. `dims` is "strict", or "reshape" for guests
-    that label the right bytes with the wrong dims.
+    that label the right bytes with the wrong dims. `quantization` is "raw", or "affine" for guests that
+    pass and get floats where the model has quantized integers. `isolation` is "none", or "process" for a
+    graph in a worker process; `load_timeout` ends a load there after so many seconds.
     """
 
     encoding: Encoding = Encoding.AUTODETECT
@@ -35,6 +37,9 @@ class GraphSource:
     target: Target = Target.CPU
     backend: str | None = None
     dims: str = "strict"
+    quantization: str = "raw"
+    isolation: str = "none"
+    load_timeout: float | None = None
     options: LoadOptions = LoadOptions()
 
     def __str__(self) -> str:
@@ -162,9 +167,32 @@ def _set_threads(source: GraphSource, value: Any) -> GraphSource:
 
 
 def _set_dims(source: GraphSource, value: Any) -> GraphSource:
-    if value not in ("strict", "reshape"):
-        raise ConfigError(f'dims must be "strict" or "reshape", got {value!r}')
-    return replace(source, dims=str(value))
+    return replace(source, dims=_one_of("dims", value, "strict", "reshape"))
+
+
+def _set_quantization(source: GraphSource, value: Any) -> GraphSource:
+    return replace(source, quantization=_one_of("quantization", value, "raw", "affine"))
+
+
+def _set_isolation(source: GraphSource, value: Any) -> GraphSource:
+    return replace(source, isolation=_one_of("isolation", value, "none", "process"))
+
+
+def _set_load_timeout(source: GraphSource, value: Any) -> GraphSource:
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"load_timeout must be a number of seconds above 0, got {value!r}")
+    return replace(source, load_timeout=seconds)
+
+
+def _one_of(key: str, value: Any, *known: str) -> str:
+    if value not in known:
+        listed = " or ".join(f'"{each}"' for each in known)
+        raise ConfigError(f"{key} must be {listed}, got {value!r}")
+    return str(value)
 
 
 _OPTIONS: dict[str, Callable[[GraphSource, Any], GraphSource]] = {
@@ -172,6 +200,9 @@ _OPTIONS: dict[str, Callable[[GraphSource, Any], GraphSource]] = {
     "backend": _set_backend,
     "threads": _set_threads,
     "dims": _set_dims,
+    "quantization": _set_quantization,
+    "isolation": _set_isolation,
+    "load_timeout": _set_load_timeout,
 }
 OPTION_NAMES = tuple(_OPTIONS)
 

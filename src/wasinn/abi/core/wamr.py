@@ -5,9 +5,15 @@ Source: `wasi_nn.h` and `wasi_nn_types.h` of WAMR. Builders come as a pointer to
 tensor is 12 bytes {pointer to {dims pointer, dims length}, type u8 and three bytes, data pointer}
 without a length; `get_output` takes and gives its size in elements of the output's type; ggml is 5
 and autodetect 6.
+
+In this dialect alone the host quantizes unasked, because its guests rely on it: a float tensor for an
+input that the model quantizes becomes integers, and what such an output gives becomes floats. Source:
+`wasi_nn_tensorflowlite.cpp`, set_input and get_output.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from wasinn.abi.core.memory import PAIR, TRIPLE, U32, GuestMemory
 from wasinn.abi.core.state import Function, InstanceState
@@ -20,9 +26,10 @@ from wasinn.abi.core.witx import (
     read_builders,
     read_target,
 )
+from wasinn.contracts.quantization import dequantize, is_quantizable, quantize_truncating
 from wasinn.errors import WasiNNError, invalid_argument
-from wasinn.spec import WAMR_ENCODINGS, WITX_TYPES_BEFORE_2023, ErrorCode
-from wasinn.tensors import Tensor, element_count
+from wasinn.spec import WAMR_ENCODINGS, WITX_TYPES_BEFORE_2023, ErrorCode, TensorType
+from wasinn.tensors import Tensor, TensorSpec, element_count, fit
 
 MODULE = "wasi_nn"
 
@@ -45,7 +52,7 @@ def load(
 
 def set_input(state: InstanceState, memory: GuestMemory, context: int, index: int, tensor: int) -> None:
     dims_struct, type_word, data = memory.unpack(TRIPLE, tensor, "the tensor")
-    state.host.input_spec(context, index)
+    _, spec = state.host.input_spec(context, index)
     dims_pointer, rank = memory.unpack(PAIR, dims_struct, "the tensor's dims")
     dims = memory.dims(dims_pointer, rank)
     code = type_word & 0xFF
@@ -55,9 +62,26 @@ def set_input(state: InstanceState, memory: GuestMemory, context: int, index: in
         raise invalid_argument(f"{code} is no tensor type of WAMR's wasi_nn; known: {known}")
     length = element_count(dims) * tensor_type.size
     value = Tensor(dims, tensor_type, memory.view(data, length, "the tensor's data"))
-    state.host.set_input(context, index, value)
+    state.host.set_input(context, index, _quantized(spec, value))
     if state.trace:
         state.detail = str(value)
+
+
+def _quantized(spec: TensorSpec, tensor: Tensor) -> Tensor:
+    """A float tensor as the integers that a quantized input takes; any other as it is."""
+    if spec.quantization is None or not is_quantizable(spec.type) or tensor.type is not TensorType.F32:
+        return tensor
+    if not spec.any_size:
+        tensor = fit(replace(spec, type=TensorType.F32), tensor)
+    elif spec.quantization.axis is not None and len(tensor.dims) != len(spec.dims or ()):
+        raise invalid_argument(f"wanted {spec}, whose channels have scales of their own, got {tensor}")
+    return Tensor.of(quantize_truncating(tensor.numpy(), spec.quantization, spec.type), spec.type)
+
+
+def _dequantized(spec: TensorSpec, tensor: Tensor) -> Tensor:
+    if spec.quantization is None or not is_quantizable(spec.type):
+        return tensor
+    return Tensor.of(dequantize(tensor.numpy(), spec.quantization))
 
 
 def get_output(
@@ -66,6 +90,7 @@ def get_output(
     memory.check_u32(size, "the place for the output's size")
     (capacity,) = memory.unpack(U32, size, "the output's size")
     tensor = state.host.output(context, index)
+    tensor = _dequantized(state.host.output_spec(context, index), tensor)
     count = len(tensor.data) // tensor.type.size
     if count > capacity:
         memory.write_u32(size, count)

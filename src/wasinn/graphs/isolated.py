@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A graph around a graph that lives in a process of its own (`isolation = "process"`).
+
+The file is parsed, and the graph computed, where a crash, a hang or a leak ends with that process:
+the callers get runtime_error, and the next call starts another one. Tensors go through memory that both
+processes see: the guest's bytes are copied once, into it, and the runtime reads and writes it in place
+where all shapes are fixed. A context keeps its inputs on this side, so that it goes on in the next
+process where it was in the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+
+from wasinn.backends.base import Execution, LoadOptions, Model
+from wasinn.errors import WasiNNError, runtime_error, unsupported
+from wasinn.graphs import messages
+from wasinn.graphs.channel import AVAILABLE, Arena, Channel, Disconnected, memory_file
+from wasinn.graphs.loading import Loading
+from wasinn.graphs.messages import Layout, LoadRequest, Shape
+from wasinn.graphs.worker_process import WorkerProcess, failure
+from wasinn.spec import Encoding, Target
+from wasinn.tensors import Tensor, TensorSpec, element_count
+
+#: The room for an output whose size is not known before it is computed, in bytes; it grows.
+_FIRST_ROOM = 4096
+#: Closed contexts that a graph keeps, and the most that the arena of one may hold, in bytes.
+_MAX_SPARE = 16
+_MAX_SPARE_BYTES = 1 << 20
+#: How long a backend that can end a compute has to do so before its process is given up, in seconds.
+_PATIENCE = 0.05
+
+
+class IsolatedGraph:
+    """A graph in a worker process. Raises as the backend does, and runtime_error if the process dies."""
+
+    def __init__(
+        self,
+        backend: str,
+        model: Model,
+        encoding: Encoding,
+        target: Target,
+        options: LoadOptions,
+        loading: Loading,
+        timeout: float | None = None,
+    ) -> None:
+        """Loads `model`; `loading` can end that. `timeout` is in seconds."""
+        if not AVAILABLE:
+            raise unsupported("this system cannot hand files to worker processes: isolation is not possible")
+        self._request = LoadRequest(
+            backend,
+            encoding,
+            target,
+            options,
+            tuple(str(path.absolute()) for path in model.files),
+            tuple(len(builder) for builder in model.builders),
+        )
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._spare: list[_Session] = []
+        self._owned = _Owned([memory_file(builder) for builder in model.builders])
+        weakref.finalize(self, self._owned.close)
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.outputs: tuple[TensorSpec, ...] = ()
+        loaded = self.worker(loading).loaded
+        self.inputs, self.outputs = loaded.inputs, loaded.outputs
+
+    def worker(self, loading: Loading) -> WorkerProcess:
+        """The process that computes now; a new one if the last is gone. Raises WasiNNError."""
+        with self._lock:
+            worker = self._owned.current
+            if worker is not None and worker.usable:
+                return worker
+            self._spare.clear()
+            worker = WorkerProcess()
+            try:
+                with loading.ended_by(worker.kill):
+                    worker.load(self._request, self._owned.files, self._timeout)
+                before = (self.inputs, self.outputs)
+                if any(before) and before != (worker.loaded.inputs, worker.loaded.outputs):
+                    raise runtime_error("the model's file has changed since it was loaded; load it again")
+            except BaseException as error:
+                worker.close()
+                if loading.reason is not None:
+                    raise runtime_error(f"the load was ended: {loading.reason}") from error
+                raise
+            self._owned.add(worker)
+            return worker
+
+    def open(self) -> Execution:
+        with self._lock:
+            session = self._spare.pop() if self._spare else None
+        if session is None or not session.worker.usable:
+            session = self.new_session(Loading())
+        return IsolatedExecution(self, session)
+
+    def new_session(self, loading: Loading) -> _Session:
+        worker = self.worker(loading)
+        return _Session(worker, *worker.open())
+
+    def keep(self, session: _Session) -> None:
+        """Takes a closed context's session for the next one, or ends it."""
+        with self._lock:
+            if len(self._spare) < _MAX_SPARE and session.worker.usable:
+                self._spare.append(session)
+                return
+        session.channel.close()
+
+
+class _Owned:
+    """What a graph has to give back when it goes."""
+
+    def __init__(self, files: list[int]) -> None:
+        #: The one that computes now comes last; others are given up, and end when their calls are done.
+        self._workers: list[WorkerProcess] = []
+        self.files = files
+
+    @property
+    def current(self) -> WorkerProcess | None:
+        return self._workers[-1] if self._workers else None
+
+    def add(self, worker: WorkerProcess) -> None:
+        for gone in [each for each in self._workers if not each.alive]:
+            self._workers.remove(gone)
+            gone.close()
+        self._workers.append(worker)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        for file in self.files:
+            with contextlib.suppress(OSError):
+                os.close(file)
+
+
+class _Session:
+    """A context's place in a worker process: its channel, and the arena with its tensors."""
+
+    def __init__(self, worker: WorkerProcess, number: int, channel: Channel) -> None:
+        self.worker = worker
+        self.number = number
+        self.channel = channel
+        self.arena: Arena | None = None
+        self.layout = Layout((), (), 0)
+        #: The shapes of the inputs that the worker was told last.
+        self.told: list[Shape] = []
+        self.outputs: list[Shape | WasiNNError] = []
+
+    def call(self, message: bytes, files: Sequence[int] = ()) -> bytes:
+        """Sends a message, and gives the answer. Raises WasiNNError as the worker answers; Disconnected."""
+        self.channel.send(message, files)
+        answer = self.channel.receive()
+        if answer[:1] not in (messages.DONE, messages.OUTPUTS):
+            raise failure(answer)
+        return answer
+
+    def input_view(self, index: int, size: int) -> memoryview:
+        offset, _ = self.layout.inputs[index]
+        assert self.arena is not None
+        return self.arena.view[offset : offset + size]
+
+    def output_view(self, index: int, size: int) -> memoryview:
+        offset, _ = self.layout.outputs[index]
+        assert self.arena is not None
+        return self.arena.view[offset : offset + size]
+
+    def make_room(self, inputs: list[int], outputs: list[int]) -> None:
+        """Sees that each port has room for so many bytes; what the inputs hold is kept."""
+        layout = self.layout
+        if self.arena is not None and _fits(layout.inputs, inputs) and _fits(layout.outputs, outputs):
+            return
+        before, self.layout = self.arena, Layout.of(inputs, outputs)
+        try:
+            self.arena, file = Arena.make(self.layout.size)
+        except (OSError, ValueError, OverflowError) as error:
+            self.layout = layout
+            raise runtime_error(f"no {self.layout.size} bytes of shared memory: {error}") from error
+        try:
+            if before is not None:
+                for index, (offset, size) in enumerate(layout.inputs):
+                    self.input_view(index, size)[:] = before.view[offset : offset + size]
+            self.call(self.layout.encode(), [file])
+        finally:
+            os.close(file)
+
+
+def _fits(regions: Sequence[tuple[int, int]], sizes: Sequence[int]) -> bool:
+    return len(regions) == len(sizes) and all(
+        room >= size for (_, room), size in zip(regions, sizes, strict=True)
+    )
+
+
+class IsolatedExecution:
+    """One context of an isolated graph. Binding it lets the guest's hot path copy without Python."""
+
+    def __init__(self, graph: IsolatedGraph, session: _Session) -> None:
+        self._graph: IsolatedGraph | None = graph
+        self._inputs, self._outputs = graph.inputs, graph.outputs
+        self._session = session
+        self._given: list[Shape | None] = [None] * len(self._inputs)
+        self._rooms = [_room(spec) for spec in self._outputs]
+        self._loading = Loading()
+        self._computing = False
+        self._interrupted = False
+        self._abandoned = False
+
+    def set_input(self, index: int, tensor: Tensor) -> None:
+        shape = Shape.of(tensor)
+        self._attend()
+        with self._worker_errors("taking an input"):
+            sizes = [room for _, room in self._session.layout.inputs] or [0] * len(self._inputs)
+            if self._session.arena is None:
+                sizes = [_static_size(spec) for spec in self._inputs]
+            sizes[index] = max(sizes[index], shape.size)
+            self._session.make_room(sizes, self._rooms)
+        self._session.input_view(index, shape.size)[:] = tensor.data
+        self._given[index] = shape
+
+    def compute(self) -> None:
+        self._attend()
+        session = self._session
+        given = [shape for shape in self._given if shape is not None]
+        body = b""
+        if given != session.told:
+            body = messages.encode_shapes(given)
+        with self._worker_errors("computing"):
+            if session.arena is None:
+                session.make_room([0] * len(self._inputs), self._rooms)
+            session.told = []  # whatever becomes of this call
+            answer = self._call(messages.COMPUTE + body)
+            session.told = given
+            if answer[:1] == messages.OUTPUTS:
+                self._accept(answer[1:])
+
+    def _accept(self, body: bytes) -> None:
+        """Takes the outputs' shapes, and asks for what had no room."""
+        session = self._session
+        outputs = messages.decode_shapes(body)
+        if len(outputs) != len(self._outputs):
+            raise ValueError(f"{len(outputs)} outputs")
+        sizes = [0 if isinstance(each, WasiNNError) else each.size for each in outputs]
+        if not _fits(session.layout.outputs, sizes):
+            self._rooms = [max(room, size) for room, size in zip(self._rooms, sizes, strict=True)]
+            session.make_room([room for _, room in session.layout.inputs], self._rooms)
+            outputs = messages.decode_shapes(session.call(messages.FETCH)[1:])
+            sizes = [0 if isinstance(each, WasiNNError) else each.size for each in outputs]
+            if not _fits(session.layout.outputs, sizes):
+                raise ValueError("outputs that grow")
+        session.outputs = outputs
+
+    def output(self, index: int) -> Tensor:
+        found = self._session.outputs[index]
+        if isinstance(found, WasiNNError):
+            raise found
+        return Tensor(found.dims, found.type, self._session.output_view(index, found.size))
+
+    def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
+        """Copies to and from the addresses around each compute: they are no memory of the worker's."""
+        specs = (*self._inputs, *self._outputs)
+        if any(spec.static_dims is None for spec in specs) or None in self._given:
+            return None
+        for index, address in enumerate(inputs):
+            self._copy_input(index, address, into_arena=False)
+        return functools.partial(self._run_bound, tuple(inputs), tuple(outputs))
+
+    def _run_bound(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        self._attend()
+        for index, address in enumerate(inputs):
+            self._copy_input(index, address, into_arena=True)
+        self.compute()
+        for index, (address, spec) in enumerate(zip(outputs, self._outputs, strict=True)):
+            tensor = self.output(index)
+            if tensor.dims != spec.static_dims or tensor.type is not spec.type:
+                raise runtime_error(f"output {spec.name!r} came as {tensor}")
+            ctypes.memmove(address, ctypes.addressof(_byte(tensor.data)), len(tensor.data))
+
+    def _copy_input(self, index: int, address: int, into_arena: bool) -> None:
+        shape = self._given[index]
+        assert shape is not None
+        if shape.size:
+            ours = ctypes.addressof(_byte(self._session.input_view(index, shape.size)))
+            ctypes.memmove(*((ours, address) if into_arena else (address, ours)), shape.size)
+
+    # -- the process behind it ------------------------------------------------------------------------
+
+    def _attend(self) -> None:
+        """Sees that there is a process: after a crash, a new one with the inputs of the old."""
+        if self._interrupted:
+            raise runtime_error("the compute was ended")
+        session = self._session
+        if session.worker.usable:
+            return
+        assert self._graph is not None
+        fresh = self._graph.new_session(self._loading)
+        if session.arena is not None:
+            fresh.make_room([room for _, room in session.layout.inputs], self._rooms)
+            for index, shape in enumerate(self._given):
+                if shape is not None:
+                    fresh.input_view(index, shape.size)[:] = session.input_view(index, shape.size)
+        session.channel.close()
+        self._session = fresh
+
+    def _call(self, message: bytes) -> bytes:
+        session = self._session
+        session.worker.begin_call()
+        self._computing = True
+        try:
+            if self._interrupted:
+                raise runtime_error("the compute was ended")
+            return session.call(message)
+        finally:
+            self._computing = False
+            session.worker.end_call(self._abandoned)
+
+    @contextlib.contextmanager
+    def _worker_errors(self, doing: str) -> Iterator[None]:
+        worker = self._session.worker
+        try:
+            yield
+        except Disconnected:
+            if self._interrupted:
+                raise runtime_error("the compute was ended") from None
+            reason = worker.death(doing)
+            worker.kill()
+            raise runtime_error(f"{reason}; the next call starts another") from None
+        except ValueError as error:
+            worker.kill()
+            raise runtime_error(f"the worker process answered nonsense: {error}") from error
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+        self._loading.interrupt("the run was ended")
+        if not self._computing:
+            return
+        worker = self._session.worker
+        if worker.loaded.interruptible:
+            worker.interrupt(self._session.number)
+            timer = threading.Timer(_PATIENCE, self._abandon)
+            timer.daemon = True
+            timer.start()
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Waits no longer for a compute that nothing else ends."""
+        if self._computing and not self._abandoned:
+            self._abandoned = True
+            self._session.worker.abandon_call()
+            self._session.channel.shut()
+
+    def close(self) -> None:
+        graph, self._graph = self._graph, None
+        if graph is None:
+            return
+        if self._interrupted or self._session.layout.size > _MAX_SPARE_BYTES:
+            self._session.channel.close()
+        else:
+            graph.keep(self._session)
+
+
+def _room(spec: TensorSpec) -> int:
+    return _FIRST_ROOM if spec.static_dims is None else _static_size(spec)
+
+
+def _static_size(spec: TensorSpec) -> int:
+    return 0 if spec.static_dims is None else element_count(spec.static_dims) * spec.type.size
+
+
+def _byte(view: memoryview) -> ctypes.c_char:
+    return ctypes.c_char.from_buffer(view)

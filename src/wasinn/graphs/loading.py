@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One load that another thread may want to end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from wasinn.errors import runtime_error
+
+
+class Loading:
+    """What a load is told by whoever waits for it. Only a load in a worker process can be ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._end: Callable[[], None] | None = None
+        #: Why it was ended, or None.
+        self.reason: str | None = None
+
+    @contextmanager
+    def ended_by(self, end: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, `interrupt` calls `end`. Raises WasiNNError (runtime_error) if it was
+        called before."""
+        with self._lock:
+            if self.reason is not None:
+                raise runtime_error(f"the load was ended: {self.reason}")
+            self._end = end
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._end = None
+
+    def interrupt(self, reason: str) -> None:
+        """Ends the load. For any thread."""
+        with self._lock:
+            self.reason = reason
+            if self._end is not None:
+                self._end()

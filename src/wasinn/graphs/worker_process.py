@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker process as the host sees it: started, asked to load one graph, and ended.
+
+A worker that crashes, hangs or lies costs its own graph, and only until the next one is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+from wasinn.errors import WasiNNError, runtime_error
+from wasinn.graphs import messages
+from wasinn.graphs.channel import Channel, Disconnected
+from wasinn.graphs.messages import Loaded, LoadRequest
+
+#: The worker finds its modules where this process found them.
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from wasinn.graphs.worker import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+_numbers = itertools.count()
+
+
+class WorkerProcess:
+    """One process. `loaded` is what it says of its graph, once `load` has returned."""
+
+    def __init__(self) -> None:
+        """Starts it. Raises WasiNNError (runtime_error) if the system does not let it."""
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._abandoned = 0
+        self._retired = False
+        self._control, theirs = Channel.pair()
+        reading, self._lifeline = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    _START,
+                    json.dumps([each for each in sys.path if each]),
+                    str(theirs.fileno()),
+                    str(reading),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(), reading),
+                process_group=0,  # Ctrl-C is for this process
+            )
+        except OSError as error:
+            os.close(self._lifeline)
+            self._control.close()
+            raise runtime_error(f"a worker process could not be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(reading)
+        assert self._process.stderr is not None
+        self._stderr = self._process.stderr.fileno()
+        # Nobody reads along: what does not fit into the pipe is lost, and nothing waits.
+        fcntl.fcntl(self._stderr, fcntl.F_SETFL, fcntl.fcntl(self._stderr, fcntl.F_GETFL) | os.O_NONBLOCK)
+        self.loaded = Loaded((), (), False)
+
+    def load(self, request: LoadRequest, files: Sequence[int], timeout: float | None) -> None:
+        """Has it load a graph. Raises WasiNNError as the backend does; runtime_error if the worker
+        dies, or is not done after `timeout` seconds, when it is killed."""
+        try:
+            self._control.send(request.encode(), files)
+            self._control.set_timeout(timeout)
+            answer = self._control.receive()
+            self._control.set_timeout(None)
+            if answer[:1] == messages.FAILED:
+                raise messages.decode_error(json.loads(answer[1:]))
+            self.loaded = Loaded.decode(answer)
+        except TimeoutError:
+            self.kill()
+            raise runtime_error(
+                f"the model was not loaded after {timeout:g} seconds, and its worker process was ended"
+            ) from None
+        except Disconnected:
+            raise runtime_error(self.death("loading the model")) from None
+        except ValueError as error:
+            self.kill()
+            raise runtime_error(f"the worker process answered nonsense: {error}") from error
+
+    @property
+    def usable(self) -> bool:
+        """Whether new contexts may be opened in it."""
+        return not self._retired and self.alive
+
+    @property
+    def alive(self) -> bool:
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def open(self) -> tuple[int, Channel]:
+        """The number and the channel of a new context. Raises WasiNNError."""
+        ours, theirs = Channel.pair()
+        number = next(_numbers)
+        try:
+            with self._lock:
+                self._control.send(json.dumps({"open": number}).encode(), [theirs.fileno()])
+            theirs.close()
+            answer = ours.receive()
+        except Disconnected:
+            ours.close()
+            raise runtime_error(self.death("opening a context")) from None
+        finally:
+            theirs.close()
+        if answer != messages.DONE:
+            ours.close()
+            raise failure(answer)
+        return number, ours
+
+    # -- calls that may have to be ended ----------------------------------------------------------
+
+    def begin_call(self) -> None:
+        with self._lock:
+            self._calls += 1
+
+    def end_call(self, abandoned: bool) -> None:
+        with self._lock:
+            self._calls -= 1
+            self._abandoned -= abandoned
+        self._kill_if_retired()
+
+    def interrupt(self, number: int) -> None:
+        """Asks the context's backend to end its compute, if it can."""
+        with self._lock, contextlib.suppress(Disconnected):
+            self._control.send(json.dumps({"interrupt": number}).encode())
+
+    def abandon_call(self) -> None:
+        """Nobody waits for one of its calls any longer. It gets no new work, and is killed when the
+        calls of others are done."""
+        with self._lock:
+            self._retired = True
+            self._abandoned += 1
+        self._kill_if_retired()
+
+    def _kill_if_retired(self) -> None:
+        if self._retired and self._calls <= self._abandoned:
+            self.kill()
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Ends it. Safe from any thread; nothing happens in a process that was forked from its own."""
+        if self._owner != os.getpid():
+            return
+        self._retired = True
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Ends it and frees what belongs to it."""
+        self.kill()
+        if self._owner == os.getpid():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+        with contextlib.suppress(OSError):
+            os.close(self._lifeline)
+        self._control.close()
+        with self._lock:
+            self._stderr = -1
+            if self._process.stderr is not None:
+                self._process.stderr.close()
+
+    def death(self, doing: str) -> str:
+        """Why it died, in words: "the worker process died while loading the model: SIGSEGV; ..."."""
+        killed = self._retired
+        try:
+            code = self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return f"the worker process broke off the connection while {doing}"
+        if killed:
+            return f"the worker process was ended while {doing}"
+        how = f"exit code {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                how = signal.Signals(-code).name
+            if how == "SIGKILL":
+                how += " (was the system short of memory?)"
+        last = self._last_words()
+        return f"the worker process died while {doing}: {how}" + (f"; it said: {last}" if last else "")
+
+    def _last_words(self) -> str:
+        with self._lock:
+            if self._stderr < 0:
+                return ""
+            try:
+                text = os.read(self._stderr, 1 << 16).decode(errors="replace")
+            except OSError:
+                return ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        last = lines[-1][:300] if lines else ""
+        return last if last.isprintable() else last.encode("unicode_escape").decode()
+
+
+def failure(answer: bytes) -> WasiNNError:
+    """The error in an answer that is not what was asked for."""
+    try:
+        if answer[:1] == messages.FAILED:
+            return messages.decode_error(json.loads(answer[1:]))
+    except ValueError:
+        pass
+    return runtime_error(f"the worker process answered nonsense: {answer[:40]!r}")
