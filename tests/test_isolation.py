@@ -316,9 +316,21 @@ def test_a_guest_s_own_worker_ends_with_its_graph_and_with_the_instance(drive: M
             assert is_alive(pids[0]), "a context keeps its graph"
             assert guest.get_f32(context, 0) == [1, 2, 3, 4]
             assert guest.call("finalize_execution_context", context) == 0
-            assert wait_for(lambda: not is_alive(pids[0]))
+    assert pids[0] == pids[1], "its next load need not start a process"
+    assert guest.load(b"nonsense")[0] == 2
     guest.close()
     assert wait_for(lambda: not is_alive(pids[1]))
+
+
+def test_a_guest_has_no_process_that_was_another_s(drive: MakeDriver) -> None:
+    host = wasinn.Host(permissions=ISOLATE_ONNX)
+    pids = []
+    for _ in range(2):
+        guest = drive(host=host)
+        assert guest.load(models.identity())[0] == 0
+        assert guest.context(0)[0] == 0
+        pids.append(worker_of(guest, 0))
+    assert pids[0] != pids[1]
 
 
 def test_an_instance_has_only_so_many_workers(drive: MakeDriver, caplog: pytest.LogCaptureFixture) -> None:

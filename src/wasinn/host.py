@@ -30,6 +30,7 @@ from wasinn.graphs.metadata import metadata
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
+from wasinn.graphs.worker_process import WorkerPool
 from wasinn.spec import Encoding, ErrorCode, Target
 from wasinn.tensors import Tensor, TensorSpec, fit
 
@@ -126,6 +127,7 @@ class GuestHost:
         self._next_context = 0
         self._interrupted: str | None = None
         self._loading: Loading | None = None
+        self._workers: WorkerPool | None = None
         # An execution that was closed may serve another instance: never interrupt it then.
         self._closing = threading.Lock()
         self.stats = Stats()
@@ -156,7 +158,8 @@ class GuestHost:
         if source.encoding in permissions.isolate:
             self._check_worker_count()
             source = replace(source, isolation="process", load_timeout=permissions.max_load_seconds)
-        return self._add_graph(self._load(lambda loading: self._shared.loader.load(source, loading)), None)
+        loading = Loading(self._worker_pool())
+        return self._add_graph(self._load(loading, lambda: self._shared.loader.load(source, loading)), None)
 
     def load_by_name(self, name: str, config: str | None = None) -> int:
         """The handle of the registry's graph `name`; the same one until it is unloaded."""
@@ -170,20 +173,25 @@ class GuestHost:
             return handle
         self._shared.permissions.check_name(name)
         self._check_graph_count()
-        shared = self._shared
-        loaded = self._load(lambda loading: shared.registry.get(name, shared.loader, loading))
+        shared, loading = self._shared, Loading()
+        loaded = self._load(loading, lambda: shared.registry.get(name, shared.loader, loading))
         handle = self._add_graph(loaded, name)
         self._by_name[name] = handle
         return handle
 
-    def _load(self, load: Callable[[Loading], LoadedGraph]) -> LoadedGraph:
-        """Calls `load` with what `interrupt` can end it by."""
-        loading = self._loading = Loading()
+    def _worker_pool(self) -> WorkerPool:
+        if self._workers is None:
+            self._workers = WorkerPool()
+        return self._workers
+
+    def _load(self, loading: Loading, load: Callable[[], LoadedGraph]) -> LoadedGraph:
+        """Calls `load`, which `interrupt` can end by `loading`."""
+        self._loading = loading
         start = time.perf_counter()
         try:
             if self._interrupted is not None:
                 raise runtime_error(f"the run was ended: {self._interrupted}")
-            return load(loading)
+            return load()
         finally:
             self._loading = None
             self.stats.load_seconds += time.perf_counter() - start
@@ -384,6 +392,8 @@ class GuestHost:
             self._contexts.clear()
         self._graphs.clear()
         self._by_name.clear()
+        if self._workers is not None:
+            self._workers.close()
 
 
 def _no_handle(kind: str, number: int, count: int, maker: str) -> str:

@@ -24,7 +24,7 @@ from wasinn.graphs import messages
 from wasinn.graphs.channel import AVAILABLE, Arena, Channel, Disconnected, memory_file
 from wasinn.graphs.loading import Loading
 from wasinn.graphs.messages import Layout, LoadRequest, Shape
-from wasinn.graphs.worker_process import WorkerProcess, failure
+from wasinn.graphs.worker_process import WorkerPool, WorkerProcess, failure
 from wasinn.spec import Encoding, Target
 from wasinn.tensors import Tensor, TensorSpec, element_count
 
@@ -64,7 +64,7 @@ class IsolatedGraph:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._spare: list[_Session] = []
-        self._owned = _Owned([memory_file(builder) for builder in model.builders])
+        self._owned = _Owned(backend, loading.workers, [memory_file(each) for each in model.builders])
         weakref.finalize(self, self._owned.close)
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
@@ -78,7 +78,7 @@ class IsolatedGraph:
             if worker is not None and worker.usable:
                 return worker
             self._spare.clear()
-            worker = WorkerProcess()
+            worker = self._owned.new_worker()
             try:
                 with loading.ended_by(worker.kill):
                     worker.load(self._request, self._owned.files, self._timeout)
@@ -86,7 +86,7 @@ class IsolatedGraph:
                 if any(before) and before != (worker.loaded.inputs, worker.loaded.outputs):
                     raise runtime_error("the model's file has changed since it was loaded; load it again")
             except BaseException as error:
-                worker.close()
+                self._owned.give_back(worker)
                 if loading.reason is not None:
                     raise runtime_error(f"the load was ended: {loading.reason}") from error
                 raise
@@ -116,7 +116,9 @@ class IsolatedGraph:
 class _Owned:
     """What a graph has to give back when it goes."""
 
-    def __init__(self, files: list[int]) -> None:
+    def __init__(self, backend: str, pool: WorkerPool | None, files: list[int]) -> None:
+        self._backend = backend
+        self._pool = pool
         #: The one that computes now comes last; others are given up, and end when their calls are done.
         self._workers: list[WorkerProcess] = []
         self.files = files
@@ -124,6 +126,15 @@ class _Owned:
     @property
     def current(self) -> WorkerProcess | None:
         return self._workers[-1] if self._workers else None
+
+    def new_worker(self) -> WorkerProcess:
+        return WorkerProcess() if self._pool is None else self._pool.take(self._backend)
+
+    def give_back(self, worker: WorkerProcess) -> None:
+        if self._pool is None:
+            worker.close()
+        else:
+            self._pool.give_back(self._backend, worker)
 
     def add(self, worker: WorkerProcess) -> None:
         for gone in [each for each in self._workers if not each.alive]:
@@ -133,7 +144,7 @@ class _Owned:
 
     def close(self) -> None:
         for worker in self._workers:
-            worker.close()
+            self.give_back(worker)
         for file in self.files:
             with contextlib.suppress(OSError):
                 os.close(file)

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from wasinn.errors import runtime_error
+from wasinn.graphs.worker_process import WorkerPool
 
 
 class Loading:
-    """What a load is told by whoever waits for it. Only a load in a worker process can be ended."""
+    """What a load is told by whoever waits for it. Only a load in a worker process can be ended.
 
-    def __init__(self) -> None:
+    `workers`: where its process may come from and go back to; without it, it has one of its own."""
+
+    def __init__(self, workers: WorkerPool | None = None) -> None:
+        self.workers = workers
         self._lock = threading.Lock()
         self._end: Callable[[], None] | None = None
         #: Why it was ended, or None.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker process: loads one graph and computes what its contexts are asked to.
+"""The worker process: loads a graph, and computes what its contexts are asked to.
 
 Started by `worker_process.py`. It serves each context by a thread of its own, over the context's own
 socket; the tensors lie in the context's arena. The end of the process that started it ends it, also
@@ -58,18 +58,9 @@ class _Worker:
     def __init__(self, control: Channel) -> None:
         self._control = control
         self._contexts: dict[int, _Context] = {}
+        self._graph: Graph | None = None
 
     def serve(self) -> None:
-        message, files = self._control.receive_with_files()
-        try:
-            graph = _load(LoadRequest.decode(message), files)
-            execution = graph.open()
-            answer = Loaded(graph.inputs, graph.outputs, isinstance(execution, Interruptible)).encode()
-            execution.close()
-        except BaseException as error:
-            self._control.send(messages.encode_error(_as_error(error)))
-            return
-        self._control.send(answer)
         while True:
             message, files = self._control.receive_with_files()
             request = json.loads(message)
@@ -77,11 +68,27 @@ class _Worker:
                 context = self._contexts.get(request["interrupt"])
                 if context is not None:
                     context.interrupt()
-            else:
+            elif "open" in request:
                 channel = Channel.from_file(files[0])
+                assert self._graph is not None
                 threading.Thread(
-                    target=self._serve_context, args=(request["open"], graph, channel), daemon=True
+                    target=self._serve_context, args=(request["open"], self._graph, channel), daemon=True
                 ).start()
+            else:
+                self._control.send(self._load(LoadRequest.decode(message), files))
+
+    def _load(self, request: LoadRequest, files: list[int]) -> bytes:
+        """Loads a graph in the place of the one before, and answers what it is or why not."""
+        self._graph = None
+        try:
+            graph = _load(request, files)
+            execution = graph.open()
+            answer = Loaded(graph.inputs, graph.outputs, isinstance(execution, Interruptible)).encode()
+            execution.close()
+        except BaseException as error:
+            return messages.encode_error(_as_error(error))
+        self._graph = graph
+        return answer
 
     def _serve_context(self, number: int, graph: Graph, channel: Channel) -> None:
         try:

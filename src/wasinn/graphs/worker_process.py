@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker process as the host sees it: started, asked to load one graph, and ended.
+"""A worker process as the host sees it: started, asked to load a graph, and ended.
 
 A worker that crashes, hangs or lies costs its own graph, and only until the next one is started.
 """
@@ -161,6 +161,11 @@ class WorkerProcess:
         if self._process.poll() is None:
             self._process.kill()
 
+    @property
+    def idle(self) -> bool:
+        """Whether it can be asked to load another graph."""
+        return self.usable and self._calls == 0
+
     def close(self) -> None:
         """Ends it and frees what belongs to it."""
         self.kill()
@@ -205,6 +210,43 @@ class WorkerProcess:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         last = lines[-1][:300] if lines else ""
         return last if last.isprintable() else last.encode("unicode_escape").decode()
+
+
+class WorkerPool:
+    """The workers of one guest instance: what it has unloaded, or failed to load, leaves a process that
+    its next load need not start. Never another guest's: who knows what a file has done to it."""
+
+    _MAX_IDLE = 2
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[tuple[str, WorkerProcess]] = []
+        self._closed = False
+
+    def take(self, backend: str) -> WorkerProcess:
+        """A worker that has served `backend`, or a new one. Raises WasiNNError."""
+        with self._lock:
+            for entry in self._idle:
+                if entry[0] == backend and entry[1].idle:
+                    self._idle.remove(entry)
+                    return entry[1]
+        return WorkerProcess()
+
+    def give_back(self, backend: str, worker: WorkerProcess) -> None:
+        """Takes a worker for later, or ends it."""
+        with self._lock:
+            if not self._closed and worker.idle and len(self._idle) < self._MAX_IDLE:
+                self._idle.append((backend, worker))
+                return
+        worker.close()
+
+    def close(self) -> None:
+        """Ends what is idle; what is given back later ends at once."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for _, worker in idle:
+            worker.close()
 
 
 def failure(answer: bytes) -> WasiNNError:
