@@ -43,6 +43,7 @@ def test_a_guest_learns_the_ports_of_a_graph(drive: MakeDriver, module: str) -> 
             {"name": "sum", "datatype": "FP32", "shape": [1, 4]},
             {"name": "difference", "datatype": "FP32", "shape": [1, 4]},
         ],
+        "label": {"producer": "wasinn-tests", "ir_version": 8, "opsets": {"ai.onnx": 17}},
     }
 
 

@@ -16,6 +16,7 @@ import models
 import wasinn
 from conftest import MakeDriver
 from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.graphs.loading import Loading
 from wasinn.graphs.registry import Registry
 
 SOURCE = wasinn.GraphSource.from_bytes(models.identity())
@@ -32,7 +33,7 @@ class WatchedLoader(Loader):
     sources: list[wasinn.GraphSource]
     before: Callable[[wasinn.GraphSource], Any]
 
-    def load(self, source: wasinn.GraphSource) -> LoadedGraph:
+    def load(self, source: wasinn.GraphSource, loading: Loading | None = None) -> LoadedGraph:
         self.sources.append(source)
         self.before(source)
         return super().load(source)

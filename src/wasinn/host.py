@@ -79,6 +79,7 @@ class GraphHandle:
         self.backend = loaded.backend
         self.encoding = loaded.encoding
         self.isolated = loaded.isolated
+        self.label = loaded.label
         self.name = name
         self.live = True
 
@@ -207,7 +208,7 @@ class GuestHost:
     def graph_metadata(self, graph: int) -> bytes:
         """The model metadata of the Open Inference Protocol, as JSON."""
         handle = self._graph(graph)
-        return json.dumps(metadata(handle.name or "", handle.backend, handle.graph)).encode()
+        return json.dumps(metadata(handle.name or "", handle.backend, handle.graph, handle.label)).encode()
 
     def _add_graph(self, loaded: LoadedGraph, name: str | None) -> int:
         number = self._next_graph

@@ -16,6 +16,7 @@ one file in this folder and one entry point of the group `wasinn.backends`.
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,8 @@ class Bindable(Protocol):
 class Model:
     """A model's content: `files` on the host, or the `builders` (bytes) that a guest passed.
 
+    A TensorFlow SavedModel is one directory in the place of a file.
+
     Guests pass bytes only; whatever a model refers to outside itself is open to `files` alone.
     """
 
@@ -89,14 +92,33 @@ class Model:
     builders: tuple[bytes, ...] = ()
 
     def heads(self, size: int = 65536) -> list[bytes]:
-        """The first `size` bytes of each builder. Raises OSError for a file that cannot be read."""
+        """The first `size` bytes of each builder, none of a directory. Raises OSError for a file that
+        cannot be read."""
         if self.builders:
             return [builder[:size] for builder in self.builders]
         result = []
         for path in self.files:
+            if path.is_dir():
+                result.append(b"")
+                continue
             with path.open("rb") as file:
                 result.append(file.read(size))
         return result
+
+    @property
+    def size(self) -> int:
+        """The bytes of all builders, and of all that is in a directory. Raises OSError."""
+        if self.builders:
+            return sum(len(builder) for builder in self.builders)
+        return sum(_size(path) for path in self.files)
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(
+        os.stat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from wasinn.backends import lookup
@@ -28,13 +29,22 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([_as_json(info) for info in infos], indent=2))
         return 0
+    print(as_table(infos))
+    return 0
+
+
+def as_table(infos: Sequence[BackendInfo]) -> str:
+    """A line a backend, and one more for each further target."""
     rows = [("backend", "version", "encodings", "targets")]
     for info in infos:
         encodings = ", ".join(encoding.label for encoding in info.encodings)
-        devices = ", ".join(f"{target.label} ({name})" for target, name in info.devices.items())
-        rows.append((info.name, info.version or "-", encodings, devices or f"not installed: {info.install}"))
-    print(table(rows))
-    return 0
+        targets = [f"{target.label} ({name})" for target, name in info.devices.items()]
+        if not info.installed:
+            targets = [f"not installed: {info.install}"]
+        first, *others = targets or ["none on this machine"]
+        rows.append((info.name, info.version or "-", encodings, first))
+        rows.extend(("", "", "", target) for target in others)
+    return table(rows)
 
 
 def _as_json(info: BackendInfo) -> dict[str, Any]:

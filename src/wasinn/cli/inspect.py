@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from wasinn.backends import lookup, onnx_proto
+from wasinn.backends import lookup
+from wasinn.backends.common import one_line
 from wasinn.cli.common import Subparsers, table
 from wasinn.errors import BackendError, ConfigError, WasiNNError
-from wasinn.graphs import detect
+from wasinn.graphs import detect, labels
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.metadata import metadata
 from wasinn.graphs.source import GraphSource
@@ -25,7 +26,8 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "inspect",
         help="show what a model is",
-        description="Shows a model's encoding, inputs and outputs, and which backends can load it.",
+        description="Shows a model's encoding, inputs and outputs, what it says of itself, and which "
+        "backends can load it.",
         epilog="The JSON is a list with the Open Inference Protocol's metadata of each model. "
         "A dynamic dimension is ? in the text and -1 in the JSON. The exit code is 1 if a model "
         "cannot be loaded.",
@@ -34,11 +36,12 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "models", metavar="MODEL", nargs="+", help="[ENCODING:]PATH[,PATH], or @NAME of a shipped model"
     )
+    parser.add_argument("--backend", metavar="NAME", help="load it by this backend, not by the default one")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    reports = [_report(text) for text in options.models]
+    reports = [_report(text, options.backend) for text in options.models]
     if options.json:
         shown = [{key: value for key, value in report.items() if key != "ports"} for report in reports]
         print(json.dumps(shown, indent=2))
@@ -47,26 +50,31 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any("error" in report for report in reports) else 0
 
 
-def _report(text: str) -> dict[str, Any]:
+def _report(text: str, backend: str | None) -> dict[str, Any]:
     """Everything that is known of a model; `error` where it cannot be loaded."""
     report: dict[str, Any] = {"name": text}
+    source = None
     try:
         source = _source(text)
+        if backend is not None:
+            source = replace(source, backend=backend)
         report["files"] = [str(path) for path in source.model.files]
-        report["bytes"] = sum(path.stat().st_size for path in source.model.files)
+        report["bytes"] = source.model.size
         encoding = source.encoding
-        reasons = [each.reason for each in detect.candidates(source.model)]
+        found = {each.encoding: each.reason for each in detect.candidates(source.model)}
         if encoding is Encoding.AUTODETECT:
             encoding = detect.detect(source.model)
-            report["detected_by"] = reasons[0]
+            report["detected_by"] = found.get(encoding, "")
         report["encoding"] = encoding.label
-        if encoding is Encoding.ONNX:
-            with contextlib.suppress(ValueError):  # what is no ONNX model is told by the backend
-                report["label"] = onnx_proto.label(source.model.files[0])
+        if encoding in found:
+            report["label"] = labels.read(source.model, encoding)
         report["backends"] = _backends(encoding)
-        report.update(_metadata(text, Loader().load(source)))
+        report.update(_metadata(text, Loader().load(replace(source, encoding=encoding))))
     except (WasiNNError, ConfigError, BackendError) as error:
-        report["error"] = error.reason if isinstance(error, WasiNNError) else str(error)
+        reason = error.reason if isinstance(error, WasiNNError) else str(error)
+        report["error"] = reason
+        if source is not None and report.get("encoding") == Encoding.OPENVINO.label:
+            report["error"] += _weights_hint(source)
     except (OSError, ValueError) as error:
         report["error"] = f"cannot read it: {error}"
     return report
@@ -82,6 +90,15 @@ def _source(text: str) -> GraphSource:
         else:
             return GraphSource.parse(text)
     return GraphSource.from_files(*text.split(","))
+
+
+def _weights_hint(source: GraphSource) -> str:
+    """For an OpenVINO model that was given without its weights, where those seem to be."""
+    path, *others = source.model.files
+    weights = path.with_suffix(".bin")
+    if others or path == weights or not weights.is_file():
+        return ""
+    return f"; are its weights in {weights.name}? Then give both: {path},{weights}"
 
 
 def _backends(encoding: Encoding) -> list[dict[str, Any]]:
@@ -104,47 +121,69 @@ def _port_cells(spec: TensorSpec) -> list[str]:
     label = spec.type.label
     if spec.type.wire is not spec.type:
         label += f" (guests pass {spec.type.wire.label})"
-    return [spec.name, label, format_dims(spec.dims), size]
+    more = [] if spec.quantization is None else [str(spec.quantization)]
+    if spec.aliases:
+        more.append(f"also called {', '.join(spec.aliases)}")
+    return [spec.name, label, format_dims(spec.dims), size, "; ".join(more)]
 
 
 def _text(report: dict[str, Any]) -> str:
-    rows: list[Sequence[str]] = []
+    rows: list[tuple[str, str]] = []
     if "bytes" in report:
         rows.append(("size", format_size(report["bytes"])))
     if "encoding" in report:
         found = f" (by its content: {report['detected_by']})" if "detected_by" in report else ""
         rows.append(("encoding", report["encoding"] + found))
-    label = _label_text(report.get("label", {}))
-    if label:
-        rows.append(("written by", label))
+    rows.extend(_label_rows(report.get("label", {})))
     if "backends" in report:
         rows.append(("backends", _backend_text(report["backends"])))
-    lines = [report["name"], table(rows, "  ")] if rows else [report["name"]]
+        if "platform" in report and report["platform"] != report["backends"][0]["name"]:
+            rows.append(("loaded by", report["platform"]))
+    lines = [_cell(report["name"])]
+    if rows:
+        lines.append(_table(rows, "  "))
     for direction, specs in report.get("ports", {}).items():
         ports = [(str(index), *_port_cells(spec)) for index, spec in enumerate(specs)]
         lines.append(f"  {direction}")
-        lines.append(table(ports, "    ") or "    none")
+        lines.append(_table(ports, "    ") or "    none")
     if "error" in report:
-        lines.append(f"  cannot be loaded: {report['error']}")
+        lines.append(f"  cannot be loaded: {_cell(report['error'], 1000)}")
     return "\n".join(lines)
 
 
-def _label_text(label: dict[str, Any]) -> str:
-    parts = []
-    if "producer" in label:
-        parts.append(" ".join(filter(None, (label["producer"], label.get("producer_version")))))
-    if "ir_version" in label:
-        parts.append(f"ONNX IR {label['ir_version']}")
-    parts.extend(f"{domain} opset {version}" for domain, version in label.get("opsets", {}).items())
-    return ", ".join(parts)
+#: A longer text of a label is cut; the JSON has more of it.
+_WIDTH = 80
+
+
+def _label_rows(label: dict[str, Any]) -> list[tuple[str, str]]:
+    facts = dict(label)
+    writer = " ".join(str(facts.pop(key, "")) for key in ("producer", "producer_version")).strip()
+    rows = [("written by", writer)] if writer else []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {each}" for name, each in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        text = str(value)
+        rows.append((key.replace("_", " "), text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."))
+    return rows
 
 
 def _backend_text(backends: list[dict[str, Any]]) -> str:
     if not backends:
         return "none in this version"
     return ", ".join(
-        f"{each['name']} {each['version']}"
+        f"{each['name']} {each['version']}{' (default)' if rank == 0 and len(backends) > 1 else ''}"
         if each["version"]
         else f"{each['name']} (not installed: {each['install']})"
-        for each in backends
+        for rank, each in enumerate(backends)
     )
+
+
+def _table(rows: Sequence[Sequence[str]], indent: str) -> str:
+    return table(([_cell(cell) for cell in row] for row in rows), indent)
+
+
+def _cell(text: str, limit: int = 400) -> str:
+    """Text that a terminal shows and does not obey, on one line: names come from models."""
+    return one_line(text, limit)

@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which encoding a model is, by its content alone.
 
-Each detector looks at the first bytes of the builders and answers with a short reason, or None. File
-names are never looked at: they belong to the operator, and lie. One answer is the encoding; none or
-several is an error that lists what was found.
+Each detector looks at the first builder and answers with a short reason, or None. File names are never
+looked at, save those inside a directory or an archive: they belong to the operator, and lie. One answer
+is the encoding; none or several is an error that says what was found. docs/encodings.md has the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from wasinn.backends import onnx_proto
 from wasinn.backends.base import Model
+from wasinn.content import Content, opened
 from wasinn.errors import WasiNNError
+from wasinn.graphs import protobuf_models, pytorch_archive, refusals, zipped
 from wasinn.spec import Encoding, ErrorCode
-
-#: A detector gets the first HEAD_SIZE bytes of each builder.
-Detector = Callable[[Sequence[bytes]], str | None]
-
-HEAD_SIZE = 65536
 
 
 @dataclass(frozen=True)
@@ -30,82 +29,148 @@ class Candidate:
     reason: str
 
 
-def _tensorflowlite(heads: Sequence[bytes]) -> str | None:
+@dataclass(frozen=True)
+class Finding:
+    """What content was found to be. `refusal` is set only where there are no candidates: what it is
+    instead, and the way to a model."""
+
+    candidates: tuple[Candidate, ...] = ()
+    refusal: str | None = None
+
+
+class _Refused(Exception):
+    """A detector knows what the content is, and that it is no model."""
+
+
+def _tensorflowlite(data: Content) -> str | None:
     # The FlatBuffers file identifier of schema.fbs.
-    return "TFL3 at byte 4" if heads[0][4:8] == b"TFL3" else None
+    return "TFL3 at byte 4" if data[4:8] == b"TFL3" else None
 
 
-def _ggml(heads: Sequence[bytes]) -> str | None:
-    return "the GGUF magic" if heads[0][:4] == b"GGUF" else None
+def _ggml(data: Content) -> str | None:
+    return "the GGUF magic" if data[:4] == b"GGUF" else None
 
 
-def _openvino(heads: Sequence[bytes]) -> str | None:
-    start = heads[0][:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return "XML with <net" if start.startswith((b"<?xml", b"<net")) and b"<net" in start else None
+def _openvino(data: Content) -> str | None:
+    start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    is_xml = start.startswith((b"<?xml", b"<net", b"<!--"))
+    return "XML with <net" if is_xml and re.search(rb"<net[\s>]", start) else None
 
 
-def _pytorch(heads: Sequence[bytes]) -> str | None:
-    # TorchScript and exported programs are zip archives whose first entries are named so.
-    if heads[0][:4] != b"PK\x03\x04":
+def _pytorch(data: Content) -> str | None:
+    if data[:4] != zipped.MAGIC:
         return None
-    # Newer TorchScript writes its weights first, each padded by an extra field that begins with FB.
-    names = (
-        b"/data.pkl",
-        b"/data/0FB",
-        b"/code/",
-        b"/constants.pkl",
-        b"archive_format",
-        b"/.format_version",
-        b"/.data/",
-    )
-    return "a zip with PyTorch's entries" if any(name in heads[0] for name in names) else None
+    try:
+        names = zipped.entries(data)
+    except ValueError as error:
+        raise _Refused(f"this is a zip archive that is cut short: it has {error}") from error
+    kind = pytorch_archive.kind(names)
+    if kind is None:
+        raise _Refused(refusals.of_zip(names))
+    return f"a zip with the entries of {kind}"
 
 
-def _onnx(heads: Sequence[bytes]) -> str | None:
-    if len(heads) != 1:
+def _onnx(data: Content) -> str | None:
+    return _protobuf(data, "an ONNX model", "ModelProto", protobuf_models.onnx_size(data))
+
+
+def _tensorflow(data: Content) -> str | None:
+    return _protobuf(data, "a TensorFlow graph", "GraphDef", protobuf_models.graphdef_size(data))
+
+
+def _protobuf(data: Content, what: str, message: str, size: int | None) -> str | None:
+    if size is None:
         return None
-    return "a protobuf that reads as a ModelProto" if onnx_proto.looks_like_model(heads[0]) else None
+    if size > len(data):
+        raise _Refused(
+            f"this is {what} that is cut short: it says that it has {size} bytes, and there are {len(data)}"
+        )
+    return f"a protobuf that reads as a {message}"
 
 
 #: In the order in which they are asked: magic numbers before protobufs, which have none.
-DETECTORS: tuple[tuple[Encoding, Detector], ...] = (
+DETECTORS: tuple[tuple[Encoding, Callable[[Content], str | None]], ...] = (
     (Encoding.TENSORFLOWLITE, _tensorflowlite),
     (Encoding.GGML, _ggml),
     (Encoding.OPENVINO, _openvino),
     (Encoding.PYTORCH, _pytorch),
     (Encoding.ONNX, _onnx),
+    (Encoding.TENSORFLOW, _tensorflow),
 )
+
+
+def examine(model: Model) -> Finding:
+    """What the content of `model` is. Raises OSError for a file that cannot be read."""
+    with contents(model) as parts:
+        if not parts:
+            return Finding()
+        first = parts[0]
+        if isinstance(first, Path):
+            return _examine_directory(first)
+        # The weights of an OpenVINO model can be any bytes, so this is asked before anything else.
+        second = parts[1] if len(parts) > 1 else b""
+        if not isinstance(second, Path) and _openvino(second) and not _openvino(first):
+            return Finding(refusal="the builders are in the wrong order: first the XML, then the weights")
+        return _examine_content(first)
+
+
+def _examine_content(data: Content) -> Finding:
+    found = []
+    refusal = None
+    for encoding, detector in DETECTORS:
+        try:
+            reason = detector(data)
+        except _Refused as error:
+            refusal = str(error)
+            continue
+        if reason is not None:
+            found.append(Candidate(encoding, reason))
+    if found:
+        return Finding(tuple(found))
+    return Finding(refusal=refusal or refusals.of_content(data))
+
+
+def _examine_directory(path: Path) -> Finding:
+    saved_model = path / "saved_model.pb"
+    if saved_model.is_file():
+        with opened(saved_model) as data:
+            if protobuf_models.is_saved_model(data):
+                return Finding((Candidate(Encoding.TENSORFLOW, "a directory with saved_model.pb"),))
+    return Finding(refusal=refusals.of_directory(path))
+
+
+@contextmanager
+def contents(model: Model) -> Iterator[list[Content | Path]]:
+    """The builders of `model` to read from; a directory as its path. Raises OSError."""
+    with ExitStack() as stack:
+        yield [
+            source if isinstance(source, Path) and source.is_dir() else stack.enter_context(opened(source))
+            for source in model.builders or model.files
+        ]
 
 
 def candidates(model: Model) -> list[Candidate]:
     """Every encoding that the content of `model` may be. Raises OSError for an unreadable file."""
-    heads = model.heads(HEAD_SIZE)
-    if not heads or not heads[0]:
-        return []
-    found = []
-    for encoding, detector in DETECTORS:
-        reason = detector(heads)
-        if reason is not None:
-            found.append(Candidate(encoding, reason))
-    return found
+    return list(examine(model).candidates)
 
 
 def detect(model: Model) -> Encoding:
     """The encoding of `model`. Raises WasiNNError (invalid_encoding) where the content is not clear."""
     try:
-        found = candidates(model)
+        finding = examine(model)
+        if not finding.candidates:
+            raise WasiNNError(ErrorCode.INVALID_ENCODING, finding.refusal or _unknown(model))
     except OSError as error:
         raise WasiNNError(ErrorCode.NOT_FOUND, f"cannot read the model: {error}") from error
-    if len(found) == 1:
-        return found[0].encoding
-    if not found:
-        head = (model.heads(16) or [b""])[0]
-        what = f"its first bytes are {head.hex(' ')}" if head else "it is empty"
-        raise WasiNNError(
-            ErrorCode.INVALID_ENCODING,
-            f"the content is no encoding that wasinn recognises ({what}); name the encoding",
-        )
-    listed = "; ".join(f"{each.encoding.label} ({each.reason})" for each in found)
+    if len(finding.candidates) == 1:
+        return finding.candidates[0].encoding
+    listed = "; ".join(f"{each.encoding.label} ({each.reason})" for each in finding.candidates)
     raise WasiNNError(
         ErrorCode.INVALID_ENCODING, f"the content could be several encodings, name one: {listed}"
     )
+
+
+def _unknown(model: Model) -> str:
+    head = (model.heads(16) or [b""])[0]
+    what = f"its first bytes are {head.hex(' ')}" if head else "it is empty"
+    return f"the content is no encoding that wasinn recognises ({what}); name the encoding"

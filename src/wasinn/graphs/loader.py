@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from wasinn.backends import lookup
 from wasinn.backends.base import Graph
 from wasinn.errors import BackendError, WasiNNError
-from wasinn.graphs import detect
+from wasinn.graphs import detect, labels
 from wasinn.graphs.isolated import IsolatedGraph
 from wasinn.graphs.loading import Loading
 from wasinn.graphs.quantized import QuantizedGraph
@@ -20,12 +21,16 @@ from wasinn.spec import Encoding, ErrorCode
 
 @dataclass(frozen=True)
 class LoadedGraph:
-    """A graph, and what it was loaded by. `isolated`: in a worker process."""
+    """A graph, and what it was loaded by.
+
+    `isolated`: in a worker process. `label`: what its file says of itself (`labels.read`).
+    """
 
     graph: Graph
     encoding: Encoding
     backend: str
     isolated: bool = False
+    label: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,15 +75,19 @@ class Loader:
             graph = QuantizedGraph(graph)
         if source.dims == "reshape":
             graph = ReshapedGraph(graph)
-        return LoadedGraph(graph, encoding, backend.name, source.isolation == "process")
+        label = labels.read(source.model, encoding)
+        return LoadedGraph(graph, encoding, backend.name, source.isolation == "process", label)
 
 
 def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding) -> WasiNNError:
     """The error, with what the content looks like if that is not what it was labelled."""
     try:
-        found = detect.candidates(source.model)
+        finding = detect.examine(source.model)
     except OSError:
         return error
+    if finding.refusal is not None:
+        return WasiNNError(ErrorCode.INVALID_ENCODING, f"{finding.refusal}; {error.reason}")
+    found = finding.candidates
     if not found or any(each.encoding is encoding for each in found):
         return error
     looks = " or ".join(f"{each.encoding.label} ({each.reason})" for each in found)

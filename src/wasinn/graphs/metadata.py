@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from wasinn.backends.base import Graph
@@ -26,17 +27,21 @@ _OIP_TYPES = {
 }
 
 
-def metadata(name: str, backend: str, graph: Graph) -> dict[str, Any]:
-    """The model metadata of the Open Inference Protocol, version 2, plus each tensor's quantization.
+def metadata(name: str, backend: str, graph: Graph, label: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The model metadata of the Open Inference Protocol, version 2, plus each tensor's quantization
+    and other names, and what the model says of itself (`label`, see graphs/labels.py).
 
     A dynamic dimension is -1. A shape that the model does not fix at all is null.
     """
-    return {
+    result: dict[str, Any] = {
         "name": name,
         "platform": backend,
         "inputs": [_port_metadata(spec) for spec in graph.inputs],
         "outputs": [_port_metadata(spec) for spec in graph.outputs],
     }
+    if label:
+        result["label"] = dict(label)
+    return result
 
 
 def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
@@ -45,4 +50,6 @@ def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
     result: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": shape}
     if spec.quantization is not None:
         result["quantization"] = spec.quantization.as_dict()
+    if spec.aliases:
+        result["aliases"] = list(spec.aliases)
     return result
