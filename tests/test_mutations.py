@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -52,3 +53,13 @@ def test_a_file_that_crashes_the_parser_costs_the_guest_one_error() -> None:
     crashed, following = results("tensorflowlite", 2, 64)
     assert crashed["code"] == 5 or crashed["reason"], crashed
     assert following["file"] == 65
+
+
+def test_a_file_that_makes_the_loader_loop_is_given_up() -> None:
+    """Number 945 keeps LiteRT 2.3 busy for ever."""
+    require_backend("litert")
+    (looped,) = results("tensorflowlite", 1, 945)
+    assert looped["code"], "it is no model in any version"
+    assert looped["reason"]
+    if importlib.metadata.version("ai-edge-litert") == "2.3.0":
+        assert "was not loaded after 5 seconds" in str(looped["reason"])

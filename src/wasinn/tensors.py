@@ -59,7 +59,8 @@ class TensorSpec:
 
     `dims` is None where the model does not even fix the rank. `any_size` says that the port takes
     any number of bytes whatever the dims say (the prompt of a language model, or a graph for which
-    the operator set `dims = "reshape"`). `quantization` is the format's own, or None.
+    the operator set `dims = "reshape"`). `quantization` is the format's own, or None. `aliases` are other
+    names by which a guest may name the port.
     """
 
     name: str
@@ -67,6 +68,7 @@ class TensorSpec:
     dims: SpecDims | None
     quantization: Quantization | None = None
     any_size: bool = False
+    aliases: tuple[str, ...] = ()
 
     @functools.cached_property
     def static_dims(self) -> tuple[int, ...] | None:
