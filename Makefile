@@ -5,13 +5,16 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-# For CI: a file of exact versions.
-CONSTRAINTS ?=
+# The exact versions that the tests were last run with, of runtimes of half a gigabyte each; CONSTRAINTS=
+# takes whatever pyproject.toml allows.
+CONSTRAINTS ?= .ci/constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+# What the tests install. TensorFlow itself is an alternative, and large: CI adds the extra `tensorflow`.
+EXTRAS ?= all,test,bench
 # Tests run in as many processes as there are cores.
 JOBS ?= auto
 
-.PHONY: demo test check bench soak format clean
+.PHONY: demo test check bench chart soak format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -29,9 +32,15 @@ check: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
-# What takes too long for `make test`: random calls for ten minutes, and many more examples.
+# Draws the chart of native against guest against pure wasm; the last needs Node and npm.
+chart: $(VENV)/.test
+	$(BIN)/python benchmarks/chart.py $(CHART)
+
+# What takes too long for `make test`: random calls for ten minutes, thousands of mutated model files of
+# each encoding, and many more examples.
 soak: $(VENV)/.test
-	WASINN_FUZZ_SECONDS=$${WASINN_FUZZ_SECONDS:-600} HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
+	WASINN_FUZZ_SECONDS=$${WASINN_FUZZ_SECONDS:-600} WASINN_MUTATIONS=$${WASINN_MUTATIONS:-5000} \
+		HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .
@@ -48,7 +57,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing wasinn and what its tests need into $(VENV) ..."
-	@$(PIP) -e ".[all,test,bench]"
+	@$(PIP) -e ".[$(EXTRAS)]"
 	@touch $@
 
 clean:

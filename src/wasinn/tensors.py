@@ -59,8 +59,10 @@ class TensorSpec:
 
     `dims` is None where the model does not even fix the rank. `any_size` says that the port takes
     any number of bytes whatever the dims say (the prompt of a language model, or a graph for which
-    the operator set `dims = "reshape"`). `quantization` is the format's own, or None. `aliases` are other
-    names by which a guest may name the port.
+    the operator set `dims = "reshape"`). `any_type` says that the model does not tell the type: the
+    one that a guest names counts (so that bool and bf16, which it has no names for, cannot be meant).
+    `quantization` is the format's own, or None. `aliases` are other names by which a guest may name
+    the port.
     """
 
     name: str
@@ -68,6 +70,7 @@ class TensorSpec:
     dims: SpecDims | None
     quantization: Quantization | None = None
     any_size: bool = False
+    any_type: bool = False
     aliases: tuple[str, ...] = ()
 
     @functools.cached_property
@@ -82,7 +85,7 @@ class TensorSpec:
         return replace(self, any_size=True)
 
     def __str__(self) -> str:
-        return f"{self.type.label} {format_dims(self.dims)}"
+        return f"{'any type' if self.any_type else self.type.label} {format_dims(self.dims)}"
 
 
 class Tensor:
@@ -177,7 +180,8 @@ def fit(spec: TensorSpec, tensor: Tensor) -> Tensor:
     [1] as well as []. Raises WasiNNError (invalid_argument), naming the likely cause where
     arithmetic shows it.
     """
-    if tensor.type is not spec.type and tensor.type is not spec.type.wire:
+    kind = tensor.type if spec.any_type else spec.type
+    if tensor.type is not kind and tensor.type is not kind.wire:
         raise invalid_argument(f"wanted {spec}, got {tensor}{_type_hint(spec, tensor)}")
     dims = tensor.dims
     if spec.dims is not None:
@@ -189,9 +193,9 @@ def fit(spec: TensorSpec, tensor: Tensor) -> Tensor:
             want is not None and want != got for want, got in zip(spec.dims, dims, strict=True)
         ):
             raise invalid_argument(f"wanted {spec}, got {tensor}{_dims_hint(spec.dims, dims)}")
-    if dims is tensor.dims and tensor.type is spec.type:
+    if dims is tensor.dims and tensor.type is kind:
         return tensor
-    return Tensor(dims, spec.type, tensor.data)
+    return Tensor(dims, kind, tensor.data)
 
 
 def _type_hint(spec: TensorSpec, tensor: Tensor) -> str:

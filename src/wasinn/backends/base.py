@@ -149,6 +149,9 @@ class Backend(abc.ABC):
     encodings: ClassVar[Mapping[Encoding, int]]
     #: The extra of wasinn that installs the runtime.
     extra: ClassVar[str]
+    #: Whether what a guest computes with can end the process: then its graphs live in worker processes
+    #: unless the operator says otherwise.
+    needs_isolation: ClassVar[bool] = False
 
     @abc.abstractmethod
     def version(self) -> str | None:

@@ -118,8 +118,8 @@ def _metadata(name: str, loaded: LoadedGraph) -> dict[str, Any]:
 def _port_cells(spec: TensorSpec) -> list[str]:
     fixed = spec.static_dims
     size = "" if fixed is None else format_size(element_count(fixed) * spec.type.size)
-    label = spec.type.label
-    if spec.type.wire is not spec.type:
+    label = "any" if spec.any_type else spec.type.label
+    if not spec.any_type and spec.type.wire is not spec.type:
         label += f" (guests pass {spec.type.wire.label})"
     more = [] if spec.quantization is None else [str(spec.quantization)]
     if spec.aliases:

@@ -56,8 +56,9 @@ class Loader:
         except BackendError as error:
             refused = WasiNNError(ErrorCode.INVALID_ENCODING, str(error))
             raise _with_label_hint(refused, source, encoding) from error
+        isolated = backend.needs_isolation if source.isolation is None else source.isolation == "process"
         try:
-            if source.isolation == "process":
+            if isolated:
                 graph: Graph = IsolatedGraph(
                     backend.name,
                     source.model,
@@ -76,7 +77,7 @@ class Loader:
         if source.dims == "reshape":
             graph = ReshapedGraph(graph)
         label = labels.read(source.model, encoding)
-        return LoadedGraph(graph, encoding, backend.name, source.isolation == "process", label)
+        return LoadedGraph(graph, encoding, backend.name, isolated, label)
 
 
 def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding) -> WasiNNError:

@@ -46,7 +46,7 @@ def metadata(name: str, backend: str, graph: Graph, label: Mapping[str, Any] | N
 
 def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
     shape = None if spec.dims is None else [-1 if dim is None else dim for dim in spec.dims]
-    datatype = _OIP_TYPES.get(spec.type.label, spec.type.label.upper())
+    datatype = None if spec.any_type else _OIP_TYPES.get(spec.type.label, spec.type.label.upper())
     result: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": shape}
     if spec.quantization is not None:
         result["quantization"] = spec.quantization.as_dict()

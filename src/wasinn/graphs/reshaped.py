@@ -11,6 +11,7 @@ import logging
 
 from wasinn.backends.base import Execution, Graph
 from wasinn.errors import invalid_argument
+from wasinn.spec import TensorType
 from wasinn.tensors import Tensor, TensorSpec, element_count, format_dims
 
 logger = logging.getLogger("wasinn.graph")
@@ -48,7 +49,7 @@ class _ReshapedExecution:
                 format_dims(tensor.dims),
                 format_dims(dims),
             )
-        self._execution.set_input(index, Tensor(dims, spec.type, tensor.data))
+        self._execution.set_input(index, Tensor(dims, _type(spec, tensor), tensor.data))
 
     def compute(self) -> None:
         self._execution.compute()
@@ -65,14 +66,18 @@ class _ReshapedExecution:
             interrupt()
 
 
+def _type(spec: TensorSpec, tensor: Tensor) -> TensorType:
+    return tensor.type if spec.any_type else spec.type
+
+
 def _dims_for(spec: TensorSpec, tensor: Tensor) -> tuple[int, ...]:
     """The dims of `spec` that hold exactly the tensor's bytes. Raises WasiNNError."""
-    length = len(tensor.data)
+    length, width = len(tensor.data), _type(spec, tensor).size
     if spec.dims is None:
-        if element_count(tensor.dims) * spec.type.size == length:
+        if element_count(tensor.dims) * width == length:
             return tensor.dims
     else:
-        fixed = element_count([dim for dim in spec.dims if dim is not None]) * spec.type.size
+        fixed = element_count([dim for dim in spec.dims if dim is not None]) * width
         dynamic = spec.dims.count(None)
         if dynamic == 0 and fixed == length:
             return tuple(dim for dim in spec.dims if dim is not None)
@@ -81,7 +86,7 @@ def _dims_for(spec: TensorSpec, tensor: Tensor) -> tuple[int, ...]:
         if (
             dynamic > 1
             and len(tensor.dims) == len(spec.dims)
-            and element_count(tensor.dims) * spec.type.size == length
+            and element_count(tensor.dims) * width == length
         ):
             return tensor.dims
     raise invalid_argument(f"wanted {spec}, got {length} bytes, which no dims of that shape hold")

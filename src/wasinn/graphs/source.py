@@ -29,7 +29,8 @@ class GraphSource:
     `backend` None is the default one of the encoding. `dims` is "strict", or "reshape" for guests
     that label the right bytes with the wrong dims. `quantization` is "raw", or "affine" for guests that
     pass and get floats where the model has quantized integers. `isolation` is "none", or "process" for a
-    graph in a worker process; `load_timeout` ends a load there after so many seconds.
+    graph in a worker process, and None what the backend needs; `load_timeout` ends a load there after
+    so many seconds.
     """
 
     encoding: Encoding = Encoding.AUTODETECT
@@ -38,7 +39,7 @@ class GraphSource:
     backend: str | None = None
     dims: str = "strict"
     quantization: str = "raw"
-    isolation: str = "none"
+    isolation: str | None = None
     load_timeout: float | None = None
     options: LoadOptions = LoadOptions()
 

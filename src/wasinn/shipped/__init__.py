@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes with wasinn: small guests, models and pictures, named `@NAME` on a command line."""
+"""What comes with wasinn: small guests, models and pictures, named `@NAME` on a command line.
+
+NAME is a file's name, a directory's, or either without its ending. Where several files differ in the
+ending alone, the bare name means the ONNX one: `@digits` is digits.onnx, `@digits.pb` is named in full.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,43 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent
 
+#: The ending that a bare name means where several files share it.
+_FIRST = ".onnx"
+
 
 def resolve(text: str, kind: str) -> Path:
-    """The path `text`, or for `@NAME` the shipped file of that name (or stem) in the folder `kind`.
+    """The path `text`, or for `@NAME` the shipped file or directory of that name in the folder `kind`.
 
     Raises FileNotFoundError, with the list of names, for an `@NAME` that is not shipped.
     """
     if not text.startswith("@"):
         return Path(text)
-    known = {path.name: path for path in sorted((ROOT / kind).iterdir()) if path.suffix != ".md"}
-    stems = {path.stem: path for path in known.values()}
-    found = known.get(text[1:]) or stems.get(text[1:])
+    names = _names(kind)
+    found = names.get(text[1:])
     if found is None:
-        names = ", ".join("@" + stem for stem in sorted(stems))
-        raise FileNotFoundError(f"wasinn ships no {kind[:-1]} {text!r}; it ships: {names}")
+        listed = ", ".join("@" + name for name in _shortest(names))
+        raise FileNotFoundError(f"wasinn ships no {kind[:-1]} {text!r}; it ships: {listed}")
     return found
+
+
+def _names(kind: str) -> dict[str, Path]:
+    """Every name that can be typed: the full ones, and the bare ones that mean one file."""
+    paths = [path for path in sorted((ROOT / kind).iterdir()) if path.suffix not in (".md", ".py")]
+    bare: dict[str, list[Path]] = {}
+    for path in paths:
+        bare.setdefault(path.stem, []).append(path)
+    names = {path.name: path for path in paths}
+    for stem, found in bare.items():
+        meant = found if len(found) == 1 else [path for path in found if path.suffix == _FIRST]
+        if len(meant) == 1:
+            names.setdefault(stem, meant[0])
+    return names
+
+
+def _shortest(names: dict[str, Path]) -> list[str]:
+    """The shortest name of each file, sorted."""
+    short: dict[Path, str] = {}
+    for name, path in names.items():
+        if len(name) < len(short.get(path, name + ".")):
+            short[path] = name
+    return sorted(short.values())
