@@ -61,4 +61,4 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist benchmarks/.models .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist benchmarks/.models benchmarks/.wasm .pytest_cache .mypy_cache .ruff_cache .hypothesis
