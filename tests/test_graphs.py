@@ -59,10 +59,27 @@ def test_encodings_are_read_in_any_case(model: Path, text: str) -> None:
     assert GraphSource.parse(f"{text}:{model}").encoding is expected
 
 
-@pytest.mark.parametrize("name", ["@digits", "@digits.onnx"])
-def test_a_shipped_model_is_named_with_an_at_sign(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("@digits", "digits.onnx"),  # of those that differ in the ending alone, the ONNX one
+        ("@digits.onnx", "digits.onnx"),
+        ("@digits.pb", "digits.pb"),
+        ("@digits_u8", "digits_u8.tflite"),
+        ("@digits_saved_model", "digits_saved_model"),
+    ],
+)
+def test_a_shipped_model_is_named_with_an_at_sign(name: str, file: str) -> None:
     (path,) = GraphSource.parse(f"onnx:{name}").model.files
-    assert path == shipped.ROOT / "models" / "digits.onnx"
+    assert path == shipped.ROOT / "models" / file
+
+
+def test_every_shipped_model_is_named_once_where_none_is_found() -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        shipped.resolve("@digits.", "models")
+    names = str(error.value).split("it ships: ")[1].split(", ")
+    files = {path for path in (shipped.ROOT / "models").iterdir() if path.suffix != ".md"}
+    assert sorted(shipped.resolve(name, "models") for name in names) == sorted(files)
 
 
 def test_a_named_source_may_have_equals_signs_in_its_options(model: Path) -> None:

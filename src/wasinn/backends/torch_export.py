@@ -10,6 +10,7 @@ keys as they were put in.
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,10 @@ from wasinn.tensors import TensorSpec
 _LOGGERS = ("torch.export", "torch.export.pt2_archive._package", "torch._export.serde.serialize")
 
 
+#: torch.export.load keeps what it reads in a global of its module, and fails if another thread reads.
+_loading = threading.Lock()
+
+
 def load(source: Source, device: str) -> Program:
     """Loads an exported program. Raises WasiNNError (unsupported_operation) for ports that are no
     tensors, and PyTorch's own errors."""
@@ -33,7 +38,8 @@ def load(source: Source, device: str) -> Program:
     check_pickles(source)
     with opened(source) as file, torch_values.muffled(*_LOGGERS) as muffler:
         try:
-            program: Any = torch.export.load(file)
+            with _loading:
+                program: Any = torch.export.load(file)
         except Exception as error:
             # After some errors an older format is tried, and what is raised is that it is not that.
             raise muffler.error or error from error

@@ -97,7 +97,7 @@ def add_parser(commands: Subparsers) -> None:
         "--isolate",
         metavar="ENCODING,...",
         help="of which encodings the models that the guest brings live in a worker process; all, none "
-        "(default: tensorflowlite, ggml, pytorch)",
+        "(default: tensorflowlite, tensorflow, ggml, pytorch)",
     )
     graphs.add_argument("--config", metavar="FILE", help="a wasinn.toml with graphs, permissions and limits")
     limits = parser.add_argument_group("limits")

@@ -11,6 +11,10 @@ from wasinn.errors import ConfigError, WasiNNError, unsupported
 from wasinn.sizes import parse_size
 from wasinn.spec import Encoding, ErrorCode
 
+#: Encodings of which mutated files have been seen to end or block the process: in LiteRT, llama.cpp,
+#: PyTorch and TensorFlow (but not in OpenVINO, which serves TensorFlow's by default).
+CRASHED = frozenset({Encoding.TENSORFLOWLITE, Encoding.TENSORFLOW, Encoding.GGML, Encoding.PYTORCH})
+
 #: TorchScript can read and write host files, and an exported program can run pickled code.
 _UNSAFE_BYTES = {Encoding.PYTORCH: "a PyTorch model can read and write files of the host and run code"}
 
@@ -37,7 +41,7 @@ class Permissions:
     max_graphs: int = 64
     max_contexts: int = 1024
     max_input_bytes: int = 1 << 30
-    isolate: frozenset[Encoding] = frozenset({Encoding.TENSORFLOWLITE, Encoding.GGML, Encoding.PYTORCH})
+    isolate: frozenset[Encoding] = CRASHED
     max_workers: int = 8
     max_load_seconds: float = 60.0
 
