@@ -9,7 +9,9 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("wasinn", "wasmtime", "onnxruntime", "numpy")
+from wasinn.backends import lookup
+
+PACKAGES = ("wasinn", "wasmtime", "numpy")
 
 
 def describe() -> dict[str, str]:
@@ -22,6 +24,7 @@ def describe() -> dict[str, str]:
         "load before": f"{load} (1, 5, 15 minutes)",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         **{name: version(name) for name in PACKAGES},
+        **{each.name: each.version() or "not installed" for each in lookup.all_backends()},
     }
 
 
@@ -66,4 +69,23 @@ def _others() -> float | None:
     user, nice, system, _idle, _waiting, *interrupts = map(int, first.split()[1:9])
     busy = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
     own = os.times()
-    return busy - own.user - own.system
+    return busy - own.user - own.system - own.children_user - own.children_system - _below(os.getpid())
+
+
+def _below(parent: int) -> float:
+    """CPU seconds of the living processes that a process has started, directly or not."""
+    seconds = 0.0
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        try:
+            children = (task / "children").read_text(encoding="utf-8").split()
+        except OSError:  # ended meanwhile, or a system that does not tell
+            continue
+        for child in children:
+            try:
+                text = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
+                # After the name, which may hold anything but ends with the last parenthesis.
+                times = text.rpartition(")")[2].split()[11:15]
+                seconds += sum(map(int, times)) / os.sysconf("SC_CLK_TCK") + _below(int(child))
+            except OSError:
+                continue
+    return seconds

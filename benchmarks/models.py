@@ -149,23 +149,30 @@ def write_mlp(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A benchmark model: how to write it, and what one compute takes and gives.
+class Ports:
+    """What one compute takes and gives, both float32.
 
-    input_dims: the dims of `x`, and output_bytes: the size of `y`; where the batch may
-    be of any size, those of a batch of one.
+    input_dims: the dims of the input, and output_bytes: the size of the output; where
+    the batch may be of any size, those of a batch of one.
     """
 
-    write: Callable[[Path], None]
     input_dims: tuple[int, ...]
     output_bytes: int
 
 
+@dataclass(frozen=True)
+class Model:
+    """A benchmark model: how to write it, and what one compute takes and gives."""
+
+    write: Callable[[Path], None]
+    ports: Ports
+
+
 MODELS: dict[str, Model] = {
-    "tiny": Model(write_tiny, (1, 16), 4 * 4),
-    "squeezenet": Model(write_squeezenet, (1, 3, 224, 224), 4 * 1000),
-    "relu": Model(write_relu, (1, 3, 1024, 1024), 4 * 3 * 1024 * 1024),
-    "mlp": Model(write_mlp, (1, 784), 4 * 10),
+    "tiny": Model(write_tiny, Ports((1, 16), 4 * 4)),
+    "squeezenet": Model(write_squeezenet, Ports((1, 3, 224, 224), 4 * 1000)),
+    "relu": Model(write_relu, Ports((1, 3, 1024, 1024), 4 * 3 * 1024 * 1024)),
+    "mlp": Model(write_mlp, Ports((1, 784), 4 * 10)),
 }
 
 

@@ -33,7 +33,7 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 def test_the_demo_gets_every_digit_right(capsys: pytest.CaptureFixture[str]) -> None:
     main = runpy.run_path(str(ROOT / "examples" / "demo.py"))["main"]
     assert main() == 0
-    assert "10 of 10 answers are right" in capsys.readouterr().out
+    assert re.search(r"^(\d+) of \1 answers are right", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_documented_options_are_the_commands() -> None:

@@ -1098,7 +1098,7 @@ def test_a_target_that_is_not_there_is_refused_with_those_that_are(
         code, _ = drive().load(*(zoo.add((2,)) or ()), encoding=OPENVINO, target=target)
     assert code == 6
     assert f"target {name}" in reasons(caplog)
-    assert "cpu (CPU (" in reasons(caplog)
+    assert "cpu (CPU: " in reasons(caplog)
 
 
 def test_the_runtime_is_imported_late_and_calls_nobody() -> None:

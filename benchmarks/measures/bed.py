@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,18 +29,29 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class BenchmarkError(Exception):
-    """A guest that failed, or gave another answer than onnxruntime: its time means nothing."""
+    """A guest that failed, or gave another answer than the runtime: its time means nothing."""
 
 
 def model_file(name: str) -> Path:
     """The model's file, written if it is not there, or older than what writes it."""
-    path = MODELS / f"{name}.onnx"
-    if not path.exists() or path.stat().st_mtime < Path(models.__file__).stat().st_mtime:
+    return kept_file(f"{name}.onnx", models.MODELS[name].write, Path(models.__file__))
+
+
+def kept_file(name: str, write: Callable[[Path], object], *sources: Path) -> Path:
+    """The file of that name among the models, written if it is not there, or older than one of what
+    it is made from. Where `write` makes other files beside it, those are kept too."""
+    path = MODELS / name
+    newest = max(source.stat().st_mtime for source in sources)
+    if not path.exists() or path.stat().st_mtime < newest:
         MODELS.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=MODELS) as folder:  # an interrupted write leaves nothing
-            written = Path(folder) / path.name
-            models.MODELS[name].write(written)
-            written.replace(path)
+            written = Path(folder) / name
+            write(written)
+            written.touch()  # a folder has the time of its last entry
+            for each in sorted(written.parent.iterdir(), key=lambda each: each == written):
+                if each.is_dir():
+                    shutil.rmtree(MODELS / each.name, ignore_errors=True)
+                each.replace(MODELS / each.name)
     return path
 
 
@@ -69,8 +81,12 @@ def session_of(host: wasinn.Host, name: str) -> Any:
 
 
 def guest_input(name: str) -> Array:
-    """The input that `@bench` gives the model: the same numbers as its `fill` makes."""
-    dims = models.MODELS[name].input_dims
+    """The input that `@bench` gives the model."""
+    return filled(models.MODELS[name].ports.input_dims)
+
+
+def filled(dims: Sequence[int]) -> Array:
+    """An input of those dims, with the numbers that the `fill` of `@bench` makes."""
     multiplier, increment, seed = np.uint32(1664525), np.uint32(1013904223), np.uint32(12345)
     powers = np.multiply.accumulate(np.full(int(np.prod(dims)), multiplier), dtype=np.uint32)
     sums = np.cumsum(powers, dtype=np.uint32) - powers + np.uint32(1)
@@ -96,6 +112,7 @@ class GuestLoop:
     model: str
     calls: int
     warm_up: int
+    ports: models.Ports | None = None  # of a graph that is none of the benchmarks' own models
 
     @cached_property
     def guest(self) -> wasinn.Guest:
@@ -107,9 +124,9 @@ class GuestLoop:
 
     @property
     def arguments(self) -> list[str]:
-        model = models.MODELS[self.model]
-        dims = "x".join(map(str, model.input_dims))
-        return [str(self.calls), str(self.warm_up), str(model.output_bytes), dims, self.model]
+        ports = self.ports or models.MODELS[self.model].ports
+        dims = "x".join(map(str, ports.input_dims))
+        return [str(self.calls), str(self.warm_up), str(ports.output_bytes), dims, self.model]
 
     def run(self) -> bytes:
         """Runs it as a host does; what it printed. Raises BenchmarkError."""
@@ -130,7 +147,7 @@ def block_of(printed: bytes, expected: str | None = None) -> Block:
     """The block that `@bench` printed. Raises BenchmarkError if its output is not the `expected`."""
     found = json.loads(printed)
     if expected is not None and found["checksum"] != expected:
-        raise BenchmarkError(f"the guest's output is not onnxruntime's ({expected}): {found}")
+        raise BenchmarkError(f"the guest's output is not the runtime's ({expected}): {found}")
     return Block(found["median_ns"] / 1e9, found["min_ns"] / 1e9)
 
 

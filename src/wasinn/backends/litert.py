@@ -66,7 +66,7 @@ _BFLOAT16 = 18
 _MAX_SPARE = 16
 _MAX_SPARE_BYTES = 256 << 20
 
-_CPU = "CPU (XNNPACK)"
+_CPU = "XNNPACK"
 #: Where Coral's Edge TPU runtime puts its delegate, see coral.ai/docs/edgetpu/inference.
 _EDGE_TPU = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}.get(sys.platform, "libedgetpu.so.1")
 

@@ -112,7 +112,7 @@ def _devices() -> dict[Target, tuple[str, str]]:
         names = [name for name in available if name.split(".")[0] == kind]
         if names:
             full = _core().get_property(names[0], "FULL_DEVICE_NAME")
-            found[target] = names[0], f"{kind} ({str(full).strip()})"
+            found[target] = names[0], f"{kind}: {str(full).strip()}"
     return found
 
 
