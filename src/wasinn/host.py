@@ -58,7 +58,7 @@ class Stats:
     """What one instance has asked of the host. Times in seconds, sizes in bytes.
 
     `calls` counts WASI-NN calls by name, those that failed included. `backends` counts loaded
-    graphs by the name of their backend.
+    graphs by the name of their backend, `isolated` those of them that live in worker processes.
     """
 
     calls: Counts = field(default_factory=Counts)
@@ -69,6 +69,7 @@ class Stats:
     compute_seconds: float = 0.0
     load_seconds: float = 0.0
     backends: Counts = field(default_factory=Counts)
+    isolated: int = 0
 
 
 class GraphHandle:
@@ -215,6 +216,7 @@ class GuestHost:
         self._next_graph += 1
         self._graphs[number] = GraphHandle(loaded, name)
         self.stats.backends[loaded.backend] += 1
+        self.stats.isolated += loaded.isolated
         return number
 
     def _held_graphs(self) -> list[GraphHandle]:

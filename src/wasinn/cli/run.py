@@ -226,6 +226,8 @@ def _stats(result: RunResult) -> str:
         f"{name} {lookup.by_name(name).version()}" + (f" ({count} graphs)" if count > 1 else "")
         for name, count in stats.backends.items()
     )
+    if stats.isolated:
+        backends += f"; {_plural(stats.isolated, 'graph')} in a worker process"
     rows = [
         ("calls", calls + (f"; {stats.failures} failed" if stats.failures else "")),
         ("bytes", f"{format_size(stats.bytes_in)} in, {format_size(stats.bytes_out)} out"),
