@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,6 +77,34 @@ def one_line(error: BaseException | str, limit: int = 400) -> str:
     what a terminal obeys."""
     text = " ".join(str(error).split())[:limit]
     return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+#: A worker process turns it off: what its runtimes say last is the reason of its death.
+hold_stderr = True
+
+
+@contextlib.contextmanager
+def stderr_without(unwanted: Callable[[bytes], bool]) -> Iterator[None]:
+    """Keeps back what is written to stderr meanwhile, also by native code, and writes it afterwards but
+    for the lines that are `unwanted`. For a moment that comes once in a process."""
+    try:
+        saved = os.dup(2) if hold_stderr else -1
+    except OSError:  # there is no stderr
+        saved = -1
+    if saved < 0:
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            kept.seek(0)
+            for line in kept:
+                if not unwanted(line):
+                    os.write(2, line)
 
 
 def installed_version(module: str, *distributions: str) -> str | None:

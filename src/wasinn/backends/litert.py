@@ -123,7 +123,8 @@ class LiteRtGraph:
     def __init__(self, data: bytes, target: Target, threads: int | None) -> None:
         """Raises WasiNNError."""
         try:
-            interpreter = _interpreter(data, target, threads)
+            with _first_words():
+                interpreter = _interpreter(data, target, threads)
             file = litert_file.read(data)
         except Exception as error:
             raise _load_error(error) from error
@@ -200,6 +201,23 @@ class LiteRtGraph:
         """Takes a closed execution for the next context."""
         if self._reusable and len(self._spare) < self._max_spare:
             self._spare.append(execution)
+
+
+@contextlib.contextmanager
+def _first_words() -> Iterator[None]:
+    """Leaves out what the first interpreter of a process says on stderr: that it has XNNPACK."""
+    global _spoken  # noqa: PLW0603
+    with _speaking:
+        if _spoken:
+            yield
+            return
+        with stderr_without(lambda line: line.startswith(b"INFO: Created TensorFlow Lite XNNPACK")):
+            yield
+        _spoken = True
+
+
+_speaking = threading.Lock()
+_spoken = False
 
 
 def _interpreter(data: bytes, target: Target, threads: int | None, plain: bool = False) -> Any:

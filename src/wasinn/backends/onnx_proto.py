@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ONNX Runtime's Python binding does not tell of a model, read from the model itself."""
+"""What the runtimes' Python bindings do not tell of an ONNX model, read from the model itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from pathlib import Path
 
 from wasinn.content import opened
 from wasinn.protobuf import fields
+
+
+def output_names(source: Path | bytes) -> list[str]:
+    """The names of the graph's outputs, in order. Field numbers and errors as in `ports_without_shape`."""
+    names = []
+    with opened(source) as data:
+        for field, _wire, start, end in fields(data):
+            if field != 7:
+                continue
+            for inner, _inner_wire, first, last in fields(data, start, end):
+                if inner == 12:
+                    port = {number: (a, b) for number, _, a, b in fields(data, first, last)}
+                    begin, stop = port.get(1, (0, 0))
+                    names.append(data[begin:stop].decode("utf-8", "replace"))
+    return names
 
 
 def ports_without_shape(source: Path | bytes) -> set[str]:

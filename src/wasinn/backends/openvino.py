@@ -185,6 +185,12 @@ def _weights(data: bytes) -> Any:
 
 def _weights_error(model: Model) -> WasiNNError:
     if len(model.files or model.builders) == 1:
+        if model.files:
+            bin_file = model.files[0].with_suffix(".bin")
+            return invalid_argument(
+                f"this OpenVINO model has weights, and there is no {bin_file.name} beside it: give "
+                f"{model.files[0].name},PATH.bin"
+            )
         return invalid_argument("this OpenVINO model has weights: pass its bin after its xml")
     size = len(model.builders[1]) if model.builders else model.files[1].stat().st_size
     return runtime_error(

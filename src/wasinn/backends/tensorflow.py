@@ -42,7 +42,14 @@ import numpy as np
 
 from wasinn.backends import tensorflow_graphdef as graphdef
 from wasinn.backends.base import Backend, Execution, Graph, LoadOptions, Model
-from wasinn.backends.common import Buffer, check_builders, choose_target, installed_version, one_line
+from wasinn.backends.common import (
+    Buffer,
+    check_builders,
+    choose_target,
+    installed_version,
+    one_line,
+    stderr_without,
+)
 from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.spec import Encoding, ErrorCode, Target, TensorType
 from wasinn.tensors import Tensor, TensorSpec, element_count
@@ -126,7 +133,7 @@ def _tensorflow() -> Any:
     with _importing:
         if "tensorflow" not in sys.modules:
             level = _log_level()
-            with _without_its_log(level):
+            with stderr_without(lambda line: _is_below(line, level)):
                 import tensorflow
             if level > 1:
                 for name in ("tensorflow", "absl"):
@@ -148,28 +155,6 @@ def _log_level() -> int:
 
 #: The beginning of a line of its log. Some are written before it has read the level.
 _LOG_LINE = re.compile(rb"WARNING: All log messages before absl|([IWEF])\d{4} \d\d:\d\d:\d+\.\d+ ")
-
-
-@contextlib.contextmanager
-def _without_its_log(level: int) -> Iterator[None]:
-    """Keeps back what is written to stderr; afterwards it is written, but for TensorFlow's log below
-    `level`."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # there is no stderr
-        yield
-        return
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            kept.seek(0)
-            for line in kept:
-                if not _is_below(line, level):
-                    os.write(2, line)
 
 
 def _is_below(line: bytes, level: int) -> bool:

@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from wasinn.backends import onnx_proto
 from wasinn.backends.base import Backend, Execution, Graph, LoadOptions, Model
 from wasinn.backends.common import check_builders, choose_target, installed_version, one_line, view_at
 from wasinn.errors import WasiNNError, runtime_error, unsupported
@@ -117,6 +118,9 @@ class TractGraph:
         self.inputs = tuple(_input_spec(parsed, index) for index in range(parsed.input_count()))
         shapes = [spec.static_dims for spec in self.inputs]
         names = [parsed.output_name(index) for index in range(parsed.output_count())]
+        declared = onnx_proto.output_names(source)  # tract has the names of the nodes
+        if len(declared) == len(names):
+            names = declared
         fixed = tuple(shape for shape in shapes if shape is not None)
         if len(fixed) == len(shapes):
             typed = parsed.into_model()

@@ -19,7 +19,6 @@ from wasinn.runtime.embedding import Host
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult
 from wasinn.sizes import format_size, parse_size
-from wasinn.spec import Encoding
 
 #: What a shell reports for a command killed by SIGABRT, and what timeout(1) reports.
 EXIT_TRAP, EXIT_LIMIT = 134, 124
@@ -104,7 +103,7 @@ def add_parser(commands: Subparsers) -> None:
     limits.add_argument("--deadline", type=float, metavar="SECONDS", help="end the guest after this time")
     limits.add_argument("--max-memory", metavar="SIZE", help="of the guest's memory, as in 256M")
     limits.add_argument("--max-output", metavar="SIZE", help="of stdout and of stderr (default: no limit)")
-    limits.add_argument("--fuel", metavar="N", help="wasm instructions, roughly; k, M and G are understood")
+    limits.add_argument("--fuel", metavar="N", help="wasm instructions, roughly; k, M and G are understood (k is 1024)")
     shown = parser.add_argument_group("what is shown, on stderr")
     shown.add_argument("--stats", action="store_true", help="calls, bytes and times, at the end")
     shown.add_argument("--trace", action="store_true", help="one line for each WASI-NN call (slower)")
@@ -169,21 +168,17 @@ def _host(options: argparse.Namespace) -> Host:
         backends[chosen.label] = name
     permissions = config.permissions
     if options.isolate is not None:
-        permissions = replace(permissions, isolate=_isolate(options.isolate))
+        names = options.isolate.split(",")
+        wanted = options.isolate if options.isolate in ("all", "none") else [each.strip() for each in names]
+        try:
+            permissions = replace(permissions, isolate=wanted)
+        except ConfigError as error:
+            text = str(error).removeprefix("permissions.isolate: ")
+            raise ConfigError(f"--isolate: {text}; or all, or none, alone") from None
     host = Host(graphs, permissions, backends, _limits(options, config))
     for name in config.preload:
         host.preload(name)
     return host
-
-
-def _isolate(text: str) -> frozenset[Encoding]:
-    every = frozenset(Encoding) - {Encoding.AUTODETECT}
-    if text in ("all", "none"):
-        return every if text == "all" else frozenset()
-    try:
-        return frozenset(Encoding.parse(each) for each in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--isolate: {error}, all, none") from None
 
 
 def _limits(options: argparse.Namespace, config: Config) -> Limits:

@@ -172,5 +172,11 @@ def detect(model: Model) -> Encoding:
 
 def _unknown(model: Model) -> str:
     head = (model.heads(16) or [b""])[0]
-    what = f"its first bytes are {head.hex(' ')}" if head else "it is empty"
-    return f"the content is no encoding that wasinn recognises ({what}); name the encoding"
+    if not head:
+        return "the model is empty"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return f"this is text, not a model: it begins with {head.decode('ascii')!r}"
+    return (
+        f"the content is no encoding that wasinn recognises (its first bytes are {head.hex(' ')}); if it is a "
+        "model, name the encoding. The weights of an OpenVINO model come after its xml: x.xml,x.bin"
+    )

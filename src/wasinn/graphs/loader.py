@@ -87,7 +87,7 @@ def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding
     except OSError:
         return error
     if finding.refusal is not None:
-        return WasiNNError(ErrorCode.INVALID_ENCODING, f"{finding.refusal}; {error.reason}")
+        return WasiNNError(ErrorCode.INVALID_ENCODING, finding.refusal)
     found = finding.candidates
     if not found or any(each.encoding is encoding for each in found):
         return error

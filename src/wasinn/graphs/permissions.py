@@ -90,8 +90,23 @@ class Permissions:
         elif encoding in _UNSAFE_BYTES:
             raise unsupported(
                 f"loading {encoding.label} from a guest's bytes is refused: {_UNSAFE_BYTES[encoding]}; "
-                "the operator can give it a name (--graph), or allow the encoding"
+                "the operator can give it a name (--graph), or allow it (encodings in [permissions])"
             )
+
+
+#: The encodings that a model can be of.
+FORMATS = tuple(each for each in Encoding if each is not Encoding.AUTODETECT)
+
+
+def _format(key: str, name: str | Encoding) -> Encoding:
+    try:
+        found = Encoding.parse(name) if isinstance(name, str) else name
+    except ValueError:
+        found = Encoding.AUTODETECT
+    if found not in FORMATS:
+        known = ", ".join(each.label for each in FORMATS)
+        raise ConfigError(f"permissions.{key}: {name!r} is no encoding of a model; known: {known}")
+    return found
 
 
 def _permission(key: str, value: Any) -> Any:
@@ -104,15 +119,15 @@ def _permission(key: str, value: Any) -> Any:
             raise ConfigError(f"permissions.{key} must be a number of seconds above 0, got {value!r}")
         return float(value)
     if key in ("names", "encodings", "isolate"):
+        if key == "isolate" and value in ("all", "none"):
+            return frozenset(FORMATS) if value == "all" else frozenset()
         names = list(value) if isinstance(value, list | tuple | set | frozenset) else None
         if names is None or not all(isinstance(each, str | Encoding) for each in names):
-            raise ConfigError(f"permissions.{key} must be a list of names, got {value!r}")
+            also = ' ("all" and "none" are understood)' if key == "isolate" else ""
+            raise ConfigError(f"permissions.{key} must be a list of names{also}, got {value!r}")
         if key == "names":
             return frozenset(names)
-        try:
-            return frozenset(Encoding.parse(each) if isinstance(each, str) else each for each in names)
-        except ValueError as error:
-            raise ConfigError(f"permissions.{key}: {error}") from None
+        return frozenset(_format(key, each) for each in names)
     if key in ("max_model_bytes", "max_input_bytes"):
         try:
             return parse_size(value)

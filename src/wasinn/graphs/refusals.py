@@ -19,7 +19,8 @@ _PICKLE = (
     "it holds Python objects, which are not loaded because that can run code. If you trust it, load it "
     f"in PyTorch (weights: into the model's class) and export it: {_EXPORT}"
 )
-_KERAS = 'give it as a directory: python -c "import keras; keras.saving.load_model({!r}).export({!r})"'
+_KERAS = 'export it as a SavedModel and give that directory: python -c "import keras; keras.saving.load_model({!r}).export({!r})"'
+_INPUT = "a guest reads pictures itself, from a directory that it is given"
 _UNPACK = "unpack it and give the model that is in it"
 _LEGACY_TORCH = "a PyTorch checkpoint (torch.save before 1.6)", _PICKLE
 _OTHER_PICKLE = (
@@ -43,6 +44,10 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     *((0, bytes((0x80, protocol)), *_OTHER_PICKLE) for protocol in (2, 3, 4, 5)),
     (0, b"\0asm", "a WebAssembly module", "that is a guest, not a model: wasinn run FILE"),
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "fetch it: git lfs pull"),
+    (0, b"\xff\xd8\xff", "a JPEG picture, not a model", _INPUT),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG picture, not a model", _INPUT),
+    (0, b"GIF8", "a GIF picture, not a model", _INPUT),
+    (8, b"WEBP", "a WebP picture, not a model", _INPUT),
     (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
     (0, b"BZh", "a bzip2 archive", _UNPACK),
     (0, b"\xfd7zXZ\0", "an xz archive", _UNPACK),

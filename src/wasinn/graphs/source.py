@@ -54,6 +54,8 @@ class GraphSource:
         """A source from files on the host; `options` as in `wasinn.toml`. Raises ConfigError."""
         if not paths:
             raise ConfigError("a graph needs at least one file")
+        if not all(isinstance(path, str | Path) for path in paths):
+            raise ConfigError('from_files takes paths, as in from_files("m.xml", "m.bin", encoding="openvino")')
         source = cls(_encoding(encoding), Model(files=tuple(_file(str(path)) for path in paths)))
         return with_options(source, options)
 
@@ -62,6 +64,9 @@ class GraphSource:
         """A source from a model's bytes; `options` as in `wasinn.toml`. Raises ConfigError."""
         if not builders:
             raise ConfigError("a graph needs at least one builder (its bytes)")
+        if not all(isinstance(builder, bytes | bytearray | memoryview) for builder in builders):
+            raise ConfigError('from_bytes takes bytes, as in from_bytes(data, encoding="onnx")')
+        builders = tuple(bytes(builder) for builder in builders)
         return with_options(cls(_encoding(encoding), Model(builders=tuple(builders))), options)
 
     @classmethod
@@ -94,7 +99,12 @@ def parse_named(text: str) -> tuple[str, GraphSource]:
     name, equals, rest = text.partition("=")
     if not equals or not name:
         raise ConfigError(f"{text!r} is not NAME=ENCODING:PATH[,PATH][?key=value&...]")
-    return name, GraphSource.parse(rest)
+    if not rest:
+        raise ConfigError(f"graph {name!r} has no path: NAME=ENCODING:PATH[,PATH][?key=value&...]")
+    try:
+        return name, GraphSource.parse(rest)
+    except ConfigError as error:
+        raise ConfigError(f"graph {name!r}: {error}") from None
 
 
 def parse_wasmedge(text: str) -> tuple[str, GraphSource]:
@@ -143,6 +153,10 @@ def with_options(source: GraphSource, options: Mapping[str, Any]) -> GraphSource
         if setter is None:
             raise ConfigError(f"unknown graph option {key!r}; known: {', '.join(_OPTIONS)}")
         source = setter(source, value)
+    if source.load_timeout is not None and source.isolation != "process":
+        raise ConfigError(
+            'load_timeout needs isolation = "process": a load in this process cannot be ended'
+        )
     return source
 
 

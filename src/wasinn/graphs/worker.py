@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from wasinn.backends import lookup
+from wasinn.backends import common, lookup
 from wasinn.backends.base import Bindable, Execution, Graph, Interruptible, Model
 from wasinn.errors import WasiNNError, runtime_error
 from wasinn.graphs import messages
@@ -40,6 +40,7 @@ def main(control: int, lifeline: int) -> None:
 
 
 def _prepare(lifeline: int) -> None:
+    common.hold_stderr = False
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The default of SIGIO ends the process: when the pipe's other end goes, and no Python is needed.
     with contextlib.suppress(OSError, AttributeError):

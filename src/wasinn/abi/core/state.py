@@ -96,9 +96,10 @@ class InstanceState:
         self._failures_logged += 1
         if self._failures_logged <= MAX_LOGGED_FAILURES:
             logger.warning(
-                "%s: %s -> %s (%d): %s",
+                "%s: %s%s -> %s (%d): %s",
                 self.name,
                 function.describe(arguments),
+                f" {self.detail}" if self.detail else "",
                 _label(code),
                 code,
                 reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " ...",
@@ -109,6 +110,11 @@ class InstanceState:
     def _trace(self, function: Function, arguments: tuple[int, ...], code: int) -> None:
         detail = f"  {self.detail}" if self.detail else ""
         trace_logger.info("%s -> %s%s", function.describe(arguments), _label(code), detail)
+
+
+def shown(text: str) -> str:
+    """A guest's text for a line of the log: short, in quotes, without what would end the line."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def _label(code: int) -> str:

@@ -8,7 +8,7 @@ invalid_argument.
 from __future__ import annotations
 
 from wasinn.abi.core.memory import GuestMemory
-from wasinn.abi.core.state import Function, InstanceState
+from wasinn.abi.core.state import Function, InstanceState, shown
 from wasinn.abi.core.witx import MODULE
 
 
@@ -23,6 +23,7 @@ def load_by_name_with_config(
 ) -> None:
     memory.check_u32(out, "the place for the graph handle")
     text = memory.text(name, length, "the graph's name")
+    state.detail = shown(text)
     options = memory.text(config, config_length, "the config")
     handle = state.host.load_by_name(text, options)
     memory.write_u32(out, handle)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wasinn.abi.core.memory import PAIR, TENSOR, GuestMemory
-from wasinn.abi.core.state import Function, InstanceState
+from wasinn.abi.core.state import Function, InstanceState, shown
 from wasinn.errors import WasiNNError, invalid_argument
 from wasinn.spec import (
     WITX_TYPES,
@@ -49,6 +49,7 @@ def load(
 def load_by_name(state: InstanceState, memory: GuestMemory, name: int, length: int, out: int) -> None:
     memory.check_u32(out, "the place for the graph handle")
     text = memory.text(name, length, "the graph's name")
+    state.detail = shown(text)
     handle = state.host.load_by_name(text)
     memory.write_u32(out, handle)
     if state.trace:
