@@ -165,3 +165,67 @@ def test_road_segmentation_counts_its_pixels(data: Path, tmp_path: Path) -> None
     counts = np.bincount(classes.ravel(), minlength=4)
     # A pixel whose classes are level may fall to either.
     assert np.abs(counts - [356434, 88052, 9992, 4274]).max() <= 5
+
+
+# -- pictures that a guest decodes ------------------------------------------------------------------------
+
+
+def classify(
+    data: Path, tmp_path: Path, source: wasinn.GraphSource, image: str, *options: str, kind: str = "ppm"
+) -> tuple[list[int], list[float]]:
+    """The classes, best first, with their scores."""
+    with Image.open(data / image) as opened:
+        opened.convert("RGB").save(tmp_path / f"picture.{kind}")
+    host = wasinn.Host(graphs={"m": source})
+    command = ["--name", "m", *options, "--top", "2000", "--tsv", f"/t/picture.{kind}"]
+    result = host.run("@classify", command, dirs={"/t": tmp_path})
+    assert (result.exit_code, result.stderr) == (0, b"")
+    rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    return [int(row[2]) for row in rows], [float(row[3]) for row in rows]
+
+
+@TFLITE
+@pytest.mark.parametrize("kind", ["ppm", "bmp"])
+@pytest.mark.parametrize(("model", "image", "best", "low", "high"), QUANTIZED)
+def test_a_guest_classifies_with_a_model_quantized_by_the_host(
+    data: Path,
+    tmp_path: Path,
+    backend: str,
+    kind: str,
+    model: str,
+    image: str,
+    best: int,
+    low: int,
+    high: int,
+) -> None:
+    """Its probabilities, whatever they add up to."""
+    source = graph(data, "tensorflowlite", model, backend=backend, quantization="affine")
+    options = ["--range=-1,1", "--layout", "nhwc"]
+    classes, scores = classify(data, tmp_path, source, image, *options, kind=kind)
+    assert classes[0] == best
+    # The guest's pixels may be a step from Pillow's.
+    assert (low - 5) / 256 <= scores[0] <= (high + 5) / 256
+
+
+def test_a_guest_leaves_openvino_s_probabilities(data: Path, tmp_path: Path) -> None:
+    files = f"{MOBILENET}_bgr_nchw.xml", f"{MOBILENET}_bgr_nchw.bin"
+    source = graph(data, "openvino", *files, backend="openvino")
+    options = ["--colour", "bgr", "--range", "0,255"]
+    classes, scores = classify(data, tmp_path, source, "images/input.jpg", *options)
+    assert (len(classes), classes[0]) == (1001, 955)
+    assert scores[0] == pytest.approx(0.996, abs=2e-3)
+
+
+def test_a_guest_turns_logits_into_probabilities(data: Path, tmp_path: Path) -> None:
+    source = graph(data, "onnx", f"{MOBILENET}.onnx", backend="onnxruntime")
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    options = ["--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std))]
+    classes, scores = classify(data, tmp_path, source, "images/cat.bmp", *options)
+    pixels = (picture(data / "images/cat.bmp", 224, 224) / 255 - mean) / std
+    logits = infer(
+        tmp_path, source, np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis], "<f4"), "<f4"
+    )
+    shares = np.exp(logits) / np.exp(logits).sum()
+    assert classes[0] == int(shares.argmax())
+    assert scores[0] == pytest.approx(shares.max(), abs=0.02)
+    assert sum(scores) == pytest.approx(1, abs=1e-3)

@@ -24,6 +24,7 @@ PICTURES = shipped.ROOT / "pictures"
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 #: What the digits model takes.
 OPTIONS = ["--size", "8x8", "--colour", "gray", "--top", "1", "--tsv"]
+MISSING = "No such file or directory (a guest sees only what --dir gives it)"
 
 
 def picture_of(digit: str) -> Path:
@@ -122,17 +123,23 @@ def test_a_bad_picture_leaves_the_others(host: wasinn.Host, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["/p/none.png"], 1, "classify: /p/none.png: No such file or directory"),
+        (["/p/none.png"], 1, f"classify: /p/none.png: {MISSING}"),
+        (["/elsewhere/one.png"], 1, f"classify: /elsewhere/one.png: {MISSING}"),
         (["--name", "none", "/p/one.png"], 1, "load_by_name answered not_found (8); the host's log says why"),
         (["--model", "/p/one.png", "/p/one.png"], 1, "load answered invalid_encoding (2)"),
-        (["--model", "/p/none", "/p/one.png"], 1, "classify: /p/none: No such file"),
-        (["--labels", "/p/none", "/p/one.png"], 1, "classify: /p/none: No such file"),
+        (["--model", "/p/none", "/p/one.png"], 1, f"classify: /p/none: {MISSING}"),
+        (["--labels", "/p/none", "/p/one.png"], 1, f"classify: /p/none: {MISSING}"),
         (["--size", "9x8", "/p/one.png"], 1, "set_input answered invalid_argument (1)"),
         (["--colour", "rgb", "/p/one.png"], 1, "set_input answered invalid_argument (1)"),
         (["--type", "u8", "/p/one.png"], 1, "set_input answered invalid_argument (1)"),
         ([], 2, "no picture is given"),
         (["--size", "8", "/p/one.png"], 2, "--size takes HEIGHTxWIDTH"),
         (["--size", "0x8", "/p/one.png"], 2, "--size takes HEIGHTxWIDTH"),
+        (
+            ["--encoding", "none", "/p/one.png"],
+            2,
+            "tensorflow pytorch tensorflowlite autodetect ggml, not 'none'",
+        ),
         (["--colour", "red", "/p/one.png"], 2, "--colour is one of rgb bgr gray, not 'red'"),
         (["--top", "0", "/p/one.png"], 2, "--top has a number that is not allowed"),
         (["--nonsense", "1", "/p/one.png"], 2, "--nonsense is not an option"),
@@ -150,6 +157,21 @@ def test_a_mistake_is_named_and_gives_the_exit_code(
     assert (result.exit_code, result.trap) == (code, None)
     assert message in result.stderr.decode()
     assert result.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [("openvino", 0), ("tf", 2), ("torch", 3), ("tflite", 4), ("tensorflowlite", 4), ("gguf", 6)],
+)
+def test_an_encoding_may_have_its_short_name(
+    host: wasinn.Host, caplog: pytest.LogCaptureFixture, word: str, number: int
+) -> None:
+    for guest in ("@classify", "@infer"):
+        caplog.clear()
+        more = ["/p/one.png"] if guest == "@classify" else []
+        arguments = ["--model", "/p/one.png", "--encoding", word, *more]
+        assert host.run(guest, arguments, dirs={"/p": PICTURES}).exit_code == 1
+        assert f"encoding {number}," in caplog.text
 
 
 def test_help_is_an_answer(host: wasinn.Host) -> None:
@@ -295,6 +317,73 @@ def test_the_range_the_colours_and_the_normalisation_are_as_said(
     assert [found[index] for index in range(3)] == pytest.approx(expected, abs=1e-5)
 
 
+# -- scores -----------------------------------------------------------------------------------------------
+
+
+def scores_of(
+    folder: Path, values: np.ndarray[Any, Any], onnx_type: int, *options: str
+) -> tuple[RunResult, list[float]]:
+    """What classify makes of a model with this one output, by class; the pictures are not looked at."""
+    node = helper.make_node(
+        "Constant",
+        [],
+        ["y"],
+        value=helper.make_tensor("y", onnx_type, values.shape, values.tobytes(), raw=True),
+    )
+    model = models.onnx_model(
+        [node], [("x", TensorProto.FLOAT, [1, 3, 1, 1])], [("y", onnx_type, list(values.shape))]
+    )
+    (folder / "x").write_bytes(b"P6\n1 1\n255\n\0\0\0")
+    host = wasinn.Host(graphs={"m": wasinn.GraphSource.from_bytes(model)})
+    command = ["--name", "m", "--size", "1x1", "--top", "1000", "--tsv", *options, "/p/x"]
+    result = classify(host, folder, *command)
+    rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    return result, [float(row[3]) for row in sorted(rows, key=lambda row: int(row[2]))]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([0.25, 0.75], True),
+        ([0.0, 0.7421875, 0.0625], True),
+        ([0.9, 0.8, 0.95], True),
+        ([1.0000001, 0.0], True),
+        ([0.5, 1.5], False),
+        ([0.5, -0.5], False),
+    ],
+    ids=["sum of 1", "quantized", "independent classes", "rounding", "above 1", "below 0"],
+)
+def test_scores_from_0_to_1_are_left_as_they_are(tmp_path: Path, values: list[float], kept: bool) -> None:
+    logits = np.array([values], "<f4")
+    shares = np.exp(logits) / np.exp(logits).sum()
+    for softmax, expected in (("auto", logits if kept else shares), ("yes", shares), ("no", logits)):
+        result, found = scores_of(tmp_path, logits, TensorProto.FLOAT, "--softmax", softmax)
+        assert (result.exit_code, result.stderr) == (0, b"")
+        assert found == pytest.approx(expected[0].tolist(), abs=1e-5)
+
+
+def test_bytes_are_not_taken_for_floats(tmp_path: Path) -> None:
+    scores = np.zeros((1, 10), "u1")
+    scores[0, 3] = 255
+    result, _ = scores_of(tmp_path, scores, TensorProto.UINT8)
+    assert (result.exit_code, result.stdout) == (1, b"")
+    text = "output 0 has 10 bytes, which are no f32 numbers: is it of another type (--output-type u8)?"
+    assert result.stderr.decode() == f"classify: {text}\n"
+    result, found = scores_of(tmp_path, scores, TensorProto.UINT8, "--output-type", "u8")
+    assert (result.stderr, found) == (b"", (scores[0] / 255).tolist())
+
+
+@pytest.mark.parametrize("best", range(4))
+def test_bytes_that_could_be_floats_by_their_number_are_told(tmp_path: Path, best: int) -> None:
+    scores = np.zeros((1, 1000), "u1")
+    scores[0, 500 + best] = 255
+    scores[0, 4] = 1
+    result, _ = scores_of(tmp_path, scores, TensorProto.UINT8)
+    text = "output 0 does not look like f32 numbers: is it of another type (--output-type u8)?"
+    assert result.stderr.decode() == f"classify: {text}\n"
+    assert scores_of(tmp_path, scores, TensorProto.UINT8, "--output-type", "f32")[0].stderr == b""
+
+
 # -- identity and infer -----------------------------------------------------------------------------------
 
 
@@ -356,6 +445,40 @@ def test_infer_reads_and_prints_every_type(
     assert result.stdout.decode() == f"output 0: {data.nbytes} bytes\n{printed}\n"
 
 
+@pytest.mark.parametrize(
+    ("onnx_type", "data", "option", "message"),
+    [
+        (TensorProto.UINT8, np.arange(965).astype("u1"), "0", "has 965 bytes, which are no f32 numbers"),
+        (TensorProto.UINT8, np.arange(9).astype("u1"), "0:i64", "has 9 bytes, which are no i64 numbers"),
+        (TensorProto.UINT8, np.arange(1000).astype("u1"), "0", "does not look like f32 numbers"),
+        (TensorProto.INT64, np.array([281], "<i8"), "0", "does not look like f32 numbers"),
+        (TensorProto.FLOAT, np.array([0, np.nan, np.inf, 1e9, 1e-9], "<f4"), "0", ""),
+        (TensorProto.FLOAT, np.zeros(4, "<f4"), "0", ""),
+        (TensorProto.UINT8, np.arange(1000).astype("u1"), "0:u8", ""),
+    ],
+)
+def test_infer_doubts_a_type_that_does_not_fit(
+    tmp_path: Path, onnx_type: int, data: np.ndarray, option: str, message: str
+) -> None:
+    (tmp_path / "x").write_bytes(data.tobytes())
+    names = {"u1": "u8", "i8": "i64", "f4": "f32"}
+    kind = names[data.dtype.str[1:]]
+    host = wasinn.Host(graphs={"m": wasinn.GraphSource.from_bytes(models.identity(onnx_type, ["n"]))})
+    command = ["--name", "m", "--input", f"0:{kind}:{data.size}:/p/x", "--output", option, "--save", "/p/y"]
+    result = host.run("@infer", command, dirs=[f"{tmp_path}::/p:rw"])
+    other = ": is it of another type (--output INDEX:TYPE)?\n"
+    assert result.stderr.decode() == (f"infer: output 0 {message}{other}" if message else "")
+    assert result.exit_code == ("bytes" in message)
+    assert (tmp_path / "y").read_bytes() == data.tobytes()
+
+
+def test_an_output_of_usual_size_fits_the_first_buffer(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(64_000))
+    host = wasinn.Host(graphs={"m": wasinn.GraphSource.from_bytes(models.identity(dims=["n"]))})
+    result = host.run("@infer", ["--name", "m", "--input", "0:f32:16000:/p/x"], dirs={"/p": tmp_path})
+    assert result.stats.calls["get_output"] == 1
+
+
 def test_infer_grows_its_buffer_to_the_output(tmp_path: Path) -> None:
     values = np.arange(100_000, dtype="<f4")
     (tmp_path / "x").write_bytes(values.tobytes())
@@ -365,14 +488,20 @@ def test_infer_grows_its_buffer_to_the_output(tmp_path: Path) -> None:
     assert result.stdout == b"output 0: 400000 bytes\n99999 99999.000\n99998 99998.000\n"
 
 
+NO_TYPE = "none of f16 f32 f64 u8 i32 i64; i8 passes as u8"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         ([], 2, "one of --model and --name is needed"),
         (["--name", "same", "--input", "0:f32:1x4"], 2, "--input takes INDEX:TYPE:DIMS:FILE"),
-        (["--name", "same", "--input", "0:f99:1x4:/p/x"], 2, "a type that is not known"),
+        (["--name", "same", "--input", "0:i8:1x4:/p/x"], 2, f"--input has a type that is {NO_TYPE}"),
+        (["--name", "same", "--output", "0:f99"], 2, f"--output has a type that is {NO_TYPE}"),
+        (["--name", "same", "--output", "0f32"], 2, "--output takes INDEX[:TYPE]"),
+        (["--name", "same", "--encoding", "none"], 2, "--encoding is not known"),
         (["--name", "same", "--input", "0:f32:ax4:/p/x"], 2, "dimensions that are not like"),
-        (["--name", "same", "--input", "0:f32:1x4:/p/none"], 1, "infer: /p/none: No such file"),
+        (["--name", "same", "--input", "0:f32:1x4:/p/none"], 1, f"infer: /p/none: {MISSING}"),
         (["--name", "same", "--input", "0:f32:1x5:/p/x"], 1, "set_input answered invalid_argument"),
         (["--name", "same", "--input", "3:f32:1x4:/p/x"], 1, "set_input answered invalid_argument"),
         (["--name", "same"], 1, "compute answered invalid_argument"),

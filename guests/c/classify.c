@@ -23,7 +23,7 @@ struct options {
     long label_offset;
     long top;
     enum softmax softmax;
-    bool u8_scores;
+    bool u8_scores, output_type_given;
     bool tsv;
 };
 
@@ -39,6 +39,7 @@ static const char help[] =
     "  --name NAME          a model that the host has preloaded (default: default)\n"
     "  --model FILE         a model file instead; again for its further files\n"
     "  --encoding E         openvino onnx tensorflow pytorch tensorflowlite autodetect ggml\n"
+    "                       (default: autodetect)\n"
     "  --target T           cpu gpu tpu\n"
     "input\n"
     "  --size HxW           default 224x224\n"
@@ -52,8 +53,8 @@ static const char help[] =
     "  --crop N             resize the shorter side to N, then cut out the centre\n"
     "  --invert             dark becomes light\n"
     "output\n"
-    "  --output-type T      f32 (default), or u8 where 255 means 1\n"
-    "  --softmax S          yes, no or auto (default: unless the scores are probabilities)\n"
+    "  --output-type T      f32 (default), or u8 where 255 means 1 (quantized models)\n"
+    "  --softmax S          yes, no or auto (default: unless all scores are 0 to 1)\n"
     "  --top K              default 5\n"
     "  --labels FILE        one label on each line\n"
     "  --label-offset N     class 0 has line N of the labels, counted from 0\n"
@@ -115,7 +116,8 @@ static void set_option(struct options *o, const char *name, const char *value) {
     } else if (!strcmp(name, "--name")) {
         o->model.name = value;
     } else if (!strcmp(name, "--encoding")) {
-        o->model.encoding = (uint32_t)word(name, value, encoding_words);
+        int encoding = encoding_index(value);
+        o->model.encoding = (uint32_t)(encoding < 0 ? word(name, value, encoding_words) : encoding);
     } else if (!strcmp(name, "--target")) {
         o->model.target = (uint32_t)word(name, value, target_words);
     } else if (!strcmp(name, "--size")) {
@@ -159,6 +161,7 @@ static void set_option(struct options *o, const char *name, const char *value) {
         o->softmax = (enum softmax)word(name, value, softmaxes);
     } else if (!strcmp(name, "--output-type")) {
         o->u8_scores = word(name, value, types) == 1;
+        o->output_type_given = true;
     } else {
         usage(name, "is not an option");
     }
@@ -235,13 +238,12 @@ static const char *label_of(const struct labels *labels, size_t class, long offs
 
 // ---- Scores ----
 
+// Each from 0 to 1, with room for what rounding adds. The sum says nothing: quantized scores miss 1,
+// and independent classes have no sum to keep.
 static bool are_probabilities(const float *scores, size_t count) {
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!(scores[i] >= 0)) return false;
-        sum += scores[i];
-    }
-    return fabs(sum - 1) <= 1e-3;
+    for (size_t i = 0; i < count; i++)
+        if (!(scores[i] >= 0 && scores[i] <= 1.001f)) return false;
+    return true;
 }
 
 static void apply_softmax(float *scores, size_t count) {
@@ -253,6 +255,15 @@ static void apply_softmax(float *scores, size_t count) {
         sum += scores[i];
     }
     for (size_t i = 0; i < count; i++) scores[i] = (float)(scores[i] / sum);
+}
+
+// Whether the output's bytes can be scores of the type that is expected.
+static bool check_output(const struct options *o, const struct output *output) {
+    static const char other[] = "--output-type u8";
+    if (o->u8_scores) return true;
+    if (!output_check_size(output, 0, "f32", sizeof(float), other)) return false;
+    if (!o->output_type_given) output_check_f32(output, 0, other);
+    return true;
 }
 
 // The output's bytes as scores; the caller frees them.
@@ -290,7 +301,7 @@ static void print_scores(const struct options *o, const struct labels *labels, c
     int width = 0;     // of the label column
     bool raw = false;  // some score is no share of 1: the model's own numbers are printed
     for (size_t i = 0; i < found; i++)
-        raw = raw || !(scores[best[i]] >= 0 && scores[best[i]] <= 1);
+        raw = raw || !are_probabilities(&scores[best[i]], 1);
     for (int print = o->tsv; print < 2; print++) {
         for (size_t i = 0; i < found; i++) {
             char number[32];
@@ -368,7 +379,7 @@ int main(int argc, char **argv) {
             all_good = false;
             continue;
         }
-        if (!infer(&o, context, tensor, &output)) return 1;
+        if (!infer(&o, context, tensor, &output) || !check_output(&o, &output)) return 1;
         size_t count;
         float *scores = read_scores(&o, &output, &count);
         size_t top = (size_t)o.top < count ? (size_t)o.top : count;

@@ -14,6 +14,8 @@ const char *program = "infer";
 
 enum { MAX_TENSORS = 16, MAX_DIMS = 8, SHOWN = 8 };
 
+#define TYPES "f16 f32 f64 u8 i32 i64"
+#define NO_TYPE "has a type that is none of " TYPES "; i8 passes as u8"
 static const char *const type_words[] = {"f16", "f32", "f64", "u8", "i32", "i64", NULL};
 static const uint8_t type_sizes[] = {2, 4, 8, 1, 4, 8};
 
@@ -26,13 +28,16 @@ struct input {
 struct wanted {
     uint32_t index;
     int type;
+    bool type_given;
 };
 
 static const char help[] =
     "usage: infer (--model FILE [--encoding E] [--target T] | --name NAME)\n"
     "             --input INDEX:TYPE:DIMS:FILE ...  [--output INDEX[:TYPE]] ...\n"
     "             [--top K] [--save FILE] [--repeat N]\n"
-    "  TYPE      f16 f32 f64 u8 i32 i64\n"
+    "  TYPE      " TYPES " (i8 passes as u8)\n"
+    "  E         openvino onnx tensorflow pytorch tensorflowlite autodetect (default) ggml\n"
+    "  T         cpu gpu tpu\n"
     "  DIMS      such as 1x3x224x224, or scalar\n"
     "  --model   again for a model's further files\n"
     "  --output  default 0:f32\n"
@@ -62,7 +67,7 @@ static void parse_input(char *text, struct input *input) {
     char *type = cut(text), *dims = cut(type), *path = cut(dims), *end;
     input->index = number("--input", text, &end);
     int type_index = word_index(type, type_words);
-    if (type_index < 0) usage("--input", "has a type that is not known");
+    if (type_index < 0) usage("--input", NO_TYPE);
     int count = parse_dims(dims, input->dims, MAX_DIMS);
     if (count < 0) usage("--input", "has dimensions that are not like 1x3x224x224");
     uint8_t *data;
@@ -75,8 +80,10 @@ static void parse_input(char *text, struct input *input) {
 static void parse_output(char *text, struct wanted *wanted) {
     char *end;
     wanted->index = number("--output", text, &end);
-    wanted->type = *end == ':' ? word_index(end + 1, type_words) : NN_F32;
-    if ((*end && *end != ':') || wanted->type < 0) usage("--output", "takes INDEX[:TYPE]");
+    wanted->type_given = *end == ':';
+    if (*end && !wanted->type_given) usage("--output", "takes INDEX[:TYPE]");
+    wanted->type = wanted->type_given ? word_index(end + 1, type_words) : NN_F32;
+    if (wanted->type < 0) usage("--output", NO_TYPE);
 }
 
 static double half_value(uint16_t half) {
@@ -127,16 +134,22 @@ static void print_top(const struct output *output, int type, size_t count, uint3
     }
 }
 
-static void print_output(const struct wanted *wanted, const struct output *output, uint32_t top) {
-    size_t count = output->size / type_sizes[wanted->type];
+static bool print_output(const struct wanted *wanted, const struct output *output, uint32_t top) {
+    static const char other[] = "--output INDEX:TYPE";
+    uint8_t size = type_sizes[wanted->type];
+    if (!output_check_size(output, wanted->index, type_words[wanted->type], size, other))
+        return false;
+    if (!wanted->type_given) output_check_f32(output, wanted->index, other);
+    size_t count = output->size / size;
     printf("output %u: %u bytes\n", (unsigned)wanted->index, (unsigned)output->size);
     if (top) {
         print_top(output, wanted->type, count, top);
-        return;
+        return true;
     }
     for (size_t i = 0; i < count && i < SHOWN; i++)
         printf(i ? " %.7g" : "%.7g", value_at(output->data, wanted->type, i));
     printf(count > SHOWN ? " ...\n" : "\n");
+    return true;
 }
 
 static bool compute(uint32_t context, const struct input *inputs, int count) {
@@ -151,7 +164,7 @@ static bool compute(uint32_t context, const struct input *inputs, int count) {
 int main(int argc, char **argv) {
     struct model_choice model = {.encoding = NN_AUTODETECT, .target = NN_CPU};
     static struct input inputs[MAX_TENSORS];  // static: their tensors point into them
-    struct wanted outputs[MAX_TENSORS] = {{0, NN_F32}};
+    struct wanted outputs[MAX_TENSORS] = {{0, NN_F32, false}};
     int input_count = 0, output_count = 0;
     uint32_t top = 0, repeat = 1;
     const char *save = NULL;
@@ -170,7 +183,7 @@ int main(int argc, char **argv) {
         } else if (!strcmp(name, "--name")) {
             model.name = value;
         } else if (!strcmp(name, "--encoding")) {
-            int encoding = word_index(value, encoding_words);
+            int encoding = encoding_index(value);
             if (encoding < 0) usage(name, "is not known");
             model.encoding = (uint32_t)encoding;
         } else if (!strcmp(name, "--target")) {
@@ -200,14 +213,14 @@ int main(int argc, char **argv) {
         if (!compute(context, inputs, input_count)) return 1;
 
     FILE *file = save ? fopen(save, "wb") : NULL;
-    bool saved = !save || file;
+    bool saved = !save || file, printed = true;
     struct output output = {0};
     for (int i = 0; i < output_count; i++) {
         if (!output_read(context, outputs[i].index, &output)) return 1;
-        print_output(&outputs[i], &output, top);
+        printed = print_output(&outputs[i], &output, top) && printed;
         if (file && fwrite(output.data, 1, output.size, file) != output.size) saved = false;
     }
     if (file && fclose(file)) saved = false;
     if (!saved) fprintf(stderr, "infer: %s cannot be written: is its directory given with :rw?\n", save);
-    return saved ? 0 : 1;
+    return saved && printed ? 0 : 1;
 }

@@ -2,18 +2,26 @@
 #include "model.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 const char *const encoding_words[] = {"openvino",       "onnx",       "tensorflow", "pytorch",
                                       "tensorflowlite", "autodetect", "ggml",       NULL};
+static const char *const encoding_aliases[] = {"openvino", "onnx", "tf",   "torch",
+                                               "tflite",   "auto", "gguf", NULL};
 const char *const target_words[] = {"cpu", "gpu", "tpu", NULL};
 
 int word_index(const char *word, const char *const *words) {
     for (int i = 0; words[i]; i++)
         if (!strcmp(word, words[i])) return i;
     return -1;
+}
+
+int encoding_index(const char *word) {
+    int index = word_index(word, encoding_words);
+    return index < 0 ? word_index(word, encoding_aliases) : index;
 }
 
 int parse_dims(const char *text, uint32_t *dims, int max) {
@@ -60,7 +68,8 @@ bool file_read(const char *path, uint8_t **data, size_t *size) {
         }
     }
     if (!good) {
-        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
+        const char *hint = errno == ENOENT ? " (a guest sees only what --dir gives it)" : "";
+        fprintf(stderr, "%s: %s: %s%s\n", program, path, strerror(errno), hint);
         free(*data);
         *data = NULL;
     }
@@ -99,8 +108,11 @@ bool model_open(const struct model_choice *choice, uint32_t *context) {
     return code ? call_failed("init_execution_context", code) : true;
 }
 
+// Enough for most outputs: a first buffer that is too small costs a failed call, which hosts log.
+enum { FIRST_CAPACITY = 64 * 1024 };
+
 bool output_read(uint32_t context, uint32_t index, struct output *output) {
-    uint32_t wanted = output->capacity ? output->capacity : 4096;
+    uint32_t wanted = output->capacity ? output->capacity : FIRST_CAPACITY;
     for (;;) {
         if (wanted > output->capacity) {
             uint8_t *larger = realloc(output->data, wanted);
@@ -121,4 +133,25 @@ bool output_read(uint32_t context, uint32_t index, struct output *output) {
             return call_failed("get_output", code);
         wanted = output->size;
     }
+}
+
+bool output_check_size(const struct output *output, uint32_t index, const char *type,
+                       size_t type_size, const char *option) {
+    if (output->size % type_size == 0) return true;
+    fprintf(stderr, "%s: output %u has %u bytes, which are no %s numbers: is it of another type (%s)?\n",
+            program, (unsigned)index, (unsigned)output->size, type, option);
+    return false;
+}
+
+void output_check_f32(const struct output *output, uint32_t index, const char *option) {
+    float most = 0;
+    for (uint32_t i = 0; i + sizeof most <= output->size; i += sizeof most) {
+        float value;
+        memcpy(&value, output->data + i, sizeof value);
+        if (isfinite(value)) most = fmaxf(most, fabsf(value));
+    }
+    // Integers that are read as f32 come out next to 0, or huge.
+    if (most == 0 || (most > 1e-20f && most < 1e30f)) return;
+    fprintf(stderr, "%s: output %u does not look like f32 numbers: is it of another type (%s)?\n",
+            program, (unsigned)index, option);
 }

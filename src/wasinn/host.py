@@ -25,14 +25,14 @@ from dataclasses import dataclass, field, replace
 from wasinn.backends.base import Execution, Interruptible, Model
 from wasinn.errors import WasiNNError, invalid_argument, runtime_error
 from wasinn.graphs.loader import LoadedGraph, Loader
-from wasinn.graphs.loading import Loading
+from wasinn.graphs.loading import Loading, opening
 from wasinn.graphs.metadata import metadata
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
 from wasinn.graphs.worker_process import WorkerPool
 from wasinn.spec import Encoding, ErrorCode, Target
-from wasinn.tensors import Tensor, TensorSpec, fit
+from wasinn.tensors import Tensor, TensorSpec, element_count, fit, format_dims
 
 logger = logging.getLogger("wasinn.host")
 
@@ -157,7 +157,7 @@ class GuestHost:
             found = detect(source.model)
             permissions.check_bytes(found, size)
             source = GraphSource(found, source.model, target)
-        if source.encoding in permissions.isolate:
+        if self._shared.loader.isolates(source.encoding, permissions.isolate):
             self._check_worker_count()
             source = replace(source, isolation="process", load_timeout=permissions.max_load_seconds)
         loading = Loading(self._worker_pool())
@@ -258,11 +258,27 @@ class GuestHost:
             raise WasiNNError(
                 ErrorCode.BUSY, f"this instance holds {limit} contexts, which is all it may; finalize one"
             )
-        execution = handle.graph.open()
+        execution = self._open_isolated(handle) if handle.isolated else handle.graph.open()
         number = self._next_context
         self._next_context += 1
         self._contexts[number] = Context(handle, execution)
         return number
+
+    def _open_isolated(self, handle: GraphHandle) -> Execution:
+        """A context in a worker process: `interrupt` can end the wait for it."""
+        if sum(each.graph.isolated for each in self._contexts.values()) >= _MAX_ISOLATED_CONTEXTS:
+            raise WasiNNError(
+                ErrorCode.BUSY,
+                f"this instance holds {_MAX_ISOLATED_CONTEXTS} contexts of graphs in worker processes, which "
+                "is all it may; finalize one",
+            )
+        self._loading = opening.loading = Loading()
+        try:
+            if self._interrupted is not None:
+                raise runtime_error(f"the run was ended: {self._interrupted}")
+            return handle.graph.open()
+        finally:
+            self._loading = opening.loading = None
 
     def finalize_execution_context(self, context: int) -> None:
         """Frees a context."""
@@ -304,6 +320,8 @@ class GuestHost:
 
     def give_input(self, found: Context, index: int, spec: TensorSpec, tensor: Tensor) -> None:
         """`set_input` for who has looked the context and the port up already."""
+        if 0 in tensor.dims and element_count([dim or 1 for dim in tensor.dims]) >= 1 << 62:
+            raise invalid_argument(f"dims {format_dims(tensor.dims)} are too large, also for no elements")
         if not spec.any_size:
             tensor = fit(spec, tensor)
         elif not spec.any_type and tensor.type is not spec.type and tensor.type is not spec.type.wire:
@@ -397,6 +415,10 @@ class GuestHost:
         self._by_name.clear()
         if self._workers is not None:
             self._workers.close()
+
+
+#: Each takes files of the host's, which has a thousand or so.
+_MAX_ISOLATED_CONTEXTS = 128
 
 
 def _no_handle(kind: str, number: int, count: int, maker: str) -> str:

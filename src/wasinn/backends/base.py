@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from wasinn.spec import Encoding, Target
 from wasinn.tensors import Tensor, TensorSpec
@@ -149,9 +149,10 @@ class Backend(abc.ABC):
     encodings: ClassVar[Mapping[Encoding, int]]
     #: The extra of wasinn that installs the runtime.
     extra: ClassVar[str]
-    #: Whether what a guest computes with can end the process: then its graphs live in worker processes
-    #: unless the operator says otherwise.
-    needs_isolation: ClassVar[bool] = False
+    #: Which of its graphs live in worker processes unless the operator says otherwise: "never" any;
+    #: those whose "bytes" a guest brings, where files or what models compute have been seen to end or to
+    #: block the process, or to read its memory; "always" all, where a guest's tensors can end it.
+    isolation: ClassVar[Literal["never", "bytes", "always"]] = "never"
 
     @abc.abstractmethod
     def version(self) -> str | None:

@@ -72,6 +72,10 @@ def check_builders(model: Model, what: str, least: int = 1, most: int = 1) -> No
         raise WasiNNError(ErrorCode.INVALID_ARGUMENT, f"{what}, got {count}")
 
 
+def not_a(what: str, reason: str) -> WasiNNError:
+    return WasiNNError(ErrorCode.INVALID_ENCODING, f"this is not {what}: {reason}")
+
+
 def one_line(error: BaseException | str, limit: int = 400) -> str:
     """A runtime's message in one printable line; it may quote names of the model, and those may hold
     what a terminal obeys."""
@@ -110,7 +114,8 @@ def stderr_without(unwanted: Callable[[bytes], bool]) -> Iterator[None]:
 def installed_version(module: str, *distributions: str) -> str | None:
     """The version of the first installed distribution; None where `module` is not there. Imports
     nothing."""
-    if importlib.util.find_spec(module) is None:
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:  # any folder of that name is a package without an origin
         return None
     for distribution in distributions:
         try:

@@ -15,16 +15,18 @@ tensor of strings or of bf16, and shows int4 with the wrong size, so the types a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from wasinn.backends import litert_file
 from wasinn.backends.base import Backend, Execution, Graph, LoadOptions, Model
-from wasinn.backends.common import check_builders, choose_target, installed_version
+from wasinn.backends.common import check_builders, choose_target, installed_version, stderr_without
 from wasinn.backends.litert_execution import DynamicExecution, FixedExecution, Session, fixed_views, reason
 from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.spec import Encoding, ErrorCode, Target, TensorType
@@ -77,6 +79,7 @@ class LiteRtBackend(Backend):
     name: ClassVar[str] = "litert"
     encodings: ClassVar[Mapping[Encoding, int]] = {Encoding.TENSORFLOWLITE: 0}
     extra: ClassVar[str] = "tflite"
+    isolation: ClassVar[Literal["never", "bytes", "always"]] = "bytes"
 
     @functools.cache  # noqa: B019
     def version(self) -> str | None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from wasinn.backends import onnx_proto
+from wasinn.backends import onnx_external, onnx_proto
 from wasinn.backends.base import Backend, Execution, Graph, LoadOptions, Model
 from wasinn.backends.common import (
     Buffer,
@@ -100,6 +100,7 @@ class OnnxRuntimeBackend(Backend):
             if model.files:
                 session = _session(str(model.files[0]), session_options, target)
             else:
+                onnx_external.check_onnx_bytes(model.builders[0])
                 session_options.add_session_config_entry(
                     "session.model_external_initializers_file_folder_path", _empty_folder()
                 )

@@ -23,14 +23,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from wasinn.backends import litert_file, openvino_content, openvino_ports
+from wasinn.backends import litert_file, onnx_external, openvino_content, openvino_ports
 from wasinn.backends.base import Backend, Graph, LoadOptions, Model
-from wasinn.backends.common import check_builders, choose_target, installed_version
-from wasinn.backends.openvino_content import not_a
+from wasinn.backends.common import check_builders, choose_target, installed_version, not_a
 from wasinn.backends.openvino_graph import Copies, OpenVinoGraph, Ports, cores
 from wasinn.backends.openvino_ports import Lore, reason
 from wasinn.errors import WasiNNError, invalid_argument, runtime_error, unsupported
@@ -52,6 +51,7 @@ class OpenVinoBackend(Backend):
         Encoding.TENSORFLOWLITE: 1,
     }
     extra: ClassVar[str] = "openvino"
+    isolation: ClassVar[Literal["never", "bytes", "always"]] = "bytes"
 
     @functools.cache  # noqa: B019
     def version(self) -> str | None:
@@ -77,6 +77,7 @@ class OpenVinoBackend(Backend):
         except Exception as error:  # RuntimeError, IndexError, ValueError and the frontends' own
             raise runtime_error(f"openvino could not load the model: {reason(error)}") from error
         openvino_ports.warn_of_narrowing(network, ports.inputs, ports.outputs)
+        openvino_ports.warn_of_unchecked(network)
         return OpenVinoGraph(ports, copies)
 
 
@@ -202,9 +203,9 @@ def _read_onnx(model: Model) -> Any:
     check_builders(model, "an ONNX model is one builder (its bytes)")
     frontend = _frontend("onnx")
     if model.files:
-        openvino_content.check_onnx_file(model.files[0])
+        onnx_external.check_onnx_file(model.files[0])
         return frontend.convert(frontend.load(str(model.files[0])))
-    openvino_content.check_onnx_bytes(model.builders[0])
+    onnx_external.check_onnx_bytes(model.builders[0])
     return frontend.convert(frontend.load(io.BytesIO(model.builders[0])))
 
 

@@ -1,92 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is looked at in a model's bytes before OpenVINO reads them.
 
-Facts behind the code, each measured with 2026.4: an ONNX model that is given as bytes may name any file
-of the host as its external data, and it is read; with the location `*/_ORT_MEM_ADDR_/*` it may even
-name any address of the process. The TensorFlow frontend takes a file that is not a protobuf for text,
-and complains on stderr; an input of a type that it does not know is f32 to it. The ONNX frontend reads a
-TensorFlow graph as a model without ports.
+Facts behind the code, each measured with 2026.4 (for ONNX see onnx_external.py): the TensorFlow frontend
+takes a file that is not a protobuf for text, and complains on stderr; an input of a type that it does not
+know is f32 to it. The ONNX frontend reads a TensorFlow graph as a model without ports.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from wasinn.backends.common import not_a
 from wasinn.content import Content, opened
-from wasinn.errors import WasiNNError, unsupported
+from wasinn.errors import unsupported
 from wasinn.protobuf import BYTES, VARINT, fields
-from wasinn.spec import ErrorCode
-
-#: The location by which ONNX Runtime says that external data is an address.
-_MEMORY = b"*/_ORT_MEM_ADDR_/*"
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-#: Messages of onnx.proto that lead to tensors: field numbers, and the message that each holds.
-_ONNX = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "function": {7: "node", 11: "attribute"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
-}
-#: More than any model has; hostile bytes can have a field in every two.
-_MAX_FIELDS = 5_000_000
-#: Protobuf's largest field number. A runtime may drop the bits of a key that lie above.
-_MAX_FIELD = (1 << 29) - 1
 
 
 def is_ir(head: bytes) -> bool:
     """Whether `head`, the first bytes of a file, is that of an IR's xml."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     return start.startswith((b"<?xml", b"<net", b"<!--")) and b"<net" in start
-
-
-def not_a(what: str, reason: str) -> WasiNNError:
-    return WasiNNError(ErrorCode.INVALID_ENCODING, f"this is not {what}: {reason}")
-
-
-def check_onnx_bytes(data: bytes) -> None:
-    """That a model has all its weights in itself. Raises WasiNNError (unsupported_operation)."""
-    if b"location" not in data:  # the key that external data must have, and most models do not
-        return
-    try:
-        external = _has_external_data(data)
-    except ValueError as error:
-        raise not_a("an ONNX model", str(error)) from error
-    if external:
-        raise unsupported(
-            "the ONNX model has external data; a model given as bytes must hold all its weights "
-            "(an operator can give it as a file)"
-        )
-
-
-def check_onnx_file(path: Path) -> None:
-    """That no tensor of a model is an address of this process. Raises WasiNNError, and OSError."""
-    end = b""
-    with path.open("rb") as file:
-        while part := file.read(1 << 24):
-            if _MEMORY in end + part:
-                raise unsupported("the ONNX model names memory of the process as its external data")
-            end = part[-len(_MEMORY) :]
-
-
-def _has_external_data(data: bytes) -> bool:
-    """Whether any tensor says that its data is elsewhere; every place of onnx.proto is looked at."""
-    left = _MAX_FIELDS
-    messages = [("model", 0, len(data))]
-    while messages:
-        kind, first, last = messages.pop()
-        for field, wire, start, end in fields(data, first, last):
-            left -= 1
-            if left < 0 or field > _MAX_FIELD:
-                raise ValueError("a protobuf that no model has")
-            if kind == "tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and start)):
-                return True
-            if wire == BYTES and field in _ONNX[kind]:
-                messages.append((_ONNX[kind][field], start, end))
-    return False
 
 
 #: GraphDef of graph.proto: node, library, version, versions, debug_info.

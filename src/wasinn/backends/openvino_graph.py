@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from wasinn.backends.base import Execution
-from wasinn.backends.common import Buffer, view_at
+from wasinn.backends.common import Buffer
 from wasinn.backends.openvino_ports import Port, check_width, reason
 from wasinn.errors import WasiNNError, runtime_error
 from wasinn.spec import TensorType
@@ -136,8 +136,8 @@ class Run:
         self._outputs = outputs
         self._running: Any = None
         self._interrupted = False
-        #: The request that computed last: it holds the outputs that were left to the runtime.
-        self.last: Any = None
+        #: The outputs that were left to the runtime, copied, by index: dims, and the bytes.
+        self.copied: dict[int, tuple[tuple[int, ...], Buffer]] = {}
 
     def place_input(self, index: int, tensor: Any) -> None:
         self._inputs[index] = tensor
@@ -154,7 +154,7 @@ class Run:
             if self._interrupted:
                 raise runtime_error("the compute was ended")
             request.infer(_NO_INPUTS, True, False)  # share_outputs, decode_strings
-            self.last = request
+            self.copied = self._left(request)
         except WasiNNError:
             raise
         except Exception as error:
@@ -172,6 +172,20 @@ class Run:
             if tensor is not None:
                 request.set_output_tensor(index, tensor)
         return request
+
+    def _left(self, request: Any) -> dict[int, tuple[tuple[int, ...], Buffer]]:
+        """Copies of the outputs that were left to the runtime, made while nobody else computes: where the
+        compiler has dropped what was between an input and an output, the next compute of any request
+        moves the output's tensor to the input of that request."""
+        found = {}
+        for index, given in enumerate(self._outputs):
+            if given is None:
+                tensor = request.get_output_tensor(index)
+                buffer = Buffer(tensor.get_byte_size())
+                if buffer.view:
+                    ctypes.memmove(buffer.address, tensor.data.ctypes.data, len(buffer.view))
+                found[index] = tuple(tensor.get_shape()), buffer
+        return found
 
     def interrupt(self) -> None:
         self._interrupted = True
@@ -225,10 +239,8 @@ class OpenVinoExecution:
         buffer = self._out_buffers[index]
         if buffer is not None:
             return Tensor(spec.static_dims or (), spec.type, buffer.view)
-        found = self._run.last.get_output_tensor(index)
-        dims = tuple(found.get_shape())
-        size = element_count(dims) * spec.type.size
-        return Tensor(dims, spec.type, view_at(found.data.ctypes.data if size else 0, size, found))
+        dims, copied = self._run.copied[index]
+        return Tensor(dims, spec.type, copied.view)
 
     def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
         if None in self._out_buffers or None in self._in_buffers:
@@ -270,7 +282,10 @@ def tensor_over(array: Any, dims: Sequence[int], port: Port) -> Any:
     """The runtime's tensor in the memory of `array`, u8 of as many bytes as it takes."""
     import openvino
 
-    return openvino.Tensor(array, openvino.Shape(list(dims)), port.kind)
+    shape = openvino.Shape(list(dims))
+    if 0 in dims:  # bindings before 2026.4 look at the array's first element
+        return openvino.Tensor(port.kind, shape)
+    return openvino.Tensor(array, shape, port.kind)
 
 
 def _tensor_at(address: int, port: Port) -> Any:

@@ -186,6 +186,41 @@ def _wide_constants(network: Any) -> int:
 
 _WIDE = ("i64", "u64", "u32")
 
+#: Operators whose second input is a place or a size that the runtime does not check (2026.4): GatherND reads
+#: the process's memory, the others have ended it.
+_UNCHECKED = ("GatherND", "ScatterElementsUpdate", "ScatterNDUpdate", "ScatterUpdate", "Interpolate", "Tile")
+
+
+def warn_of_unchecked(network: Any) -> None:
+    """Says which operators take their indices from what a guest passes."""
+    found = {
+        node.get_type_name()
+        for node in network.get_ops()
+        if node.get_type_name() in _UNCHECKED and _comes_of_input(node.input_value(1).get_node())
+    }
+    if found:
+        logger.warning(
+            "in this model the guest chooses the indices or sizes of %s, and OpenVINO does not check them: a "
+            'wrong one can end the process or read its memory; isolation = "process" keeps that in a worker',
+            ", ".join(sorted(found)),
+        )
+
+
+def _comes_of_input(node: Any) -> bool:
+    """Whether a node's value depends on what the inputs hold, and not only on their shapes."""
+    seen, left = set(), [node]
+    while left:
+        each = left.pop()
+        name, kind = each.get_name(), each.get_type_name()
+        if kind == "Parameter":
+            return True
+        if name in seen or kind in ("ShapeOf", "Constant"):
+            continue
+        seen.add(name)
+        left.extend(value.get_node() for value in each.input_values())
+    return False
+
+
 #: Where in OpenVINO's source something failed: of no use to an author.
 _PLACE = re.compile(
     r"(Exception from|Check '.*?' failed at) \S+?:\d+:? ?|FrontEnd API failed with GeneralFailure: ?"

@@ -31,12 +31,11 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -93,6 +92,7 @@ class TensorFlowBackend(Backend):
     name: ClassVar[str] = "tensorflow"
     encodings: ClassVar[Mapping[Encoding, int]] = {Encoding.TENSORFLOW: 1}
     extra: ClassVar[str] = "tensorflow"
+    isolation: ClassVar[Literal["never", "bytes", "always"]] = "bytes"
 
     @functools.cache  # noqa: B019
     def version(self) -> str | None:

@@ -30,7 +30,7 @@ import ctypes
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class TorchBackend(Backend):
     name: ClassVar[str] = "torch"
     encodings: ClassVar[Mapping[Encoding, int]] = {Encoding.PYTORCH: 0}
     extra: ClassVar[str] = "pytorch"
+    isolation: ClassVar[Literal["never", "bytes", "always"]] = "bytes"
 
     @functools.cache  # noqa: B019
     def version(self) -> str | None:
@@ -239,7 +240,8 @@ def _readable(value: Any, spec: TensorSpec, places: set[int]) -> Any:
         )
     if not value.is_cpu:
         value = value.cpu()
-    value = value.contiguous()
+    # A lazy minus (`imag` of a conjugate) is not in the bytes yet.
+    value = value.resolve_conj().resolve_neg().contiguous()
     if value.untyped_storage().data_ptr() in places:
         value = value.clone()
     return value

@@ -27,7 +27,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class TractBackend(Backend):
     name: ClassVar[str] = "tract"
     encodings: ClassVar[Mapping[Encoding, int]] = {Encoding.ONNX: 2}
     extra: ClassVar[str] = "tract"
-    needs_isolation: ClassVar[bool] = True
+    isolation: ClassVar[Literal["never", "bytes", "always"]] = "always"
 
     @functools.cache  # noqa: B019
     def version(self) -> str | None:

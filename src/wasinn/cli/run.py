@@ -9,6 +9,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wasinn.backends import lookup
 from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal, table
@@ -96,14 +97,16 @@ def add_parser(commands: Subparsers) -> None:
         "--isolate",
         metavar="ENCODING,...",
         help="of which encodings the models that the guest brings live in a worker process; all, none "
-        "(default: tensorflowlite, tensorflow, ggml, pytorch)",
+        "(default: what each backend needs, which is all but onnxruntime's)",
     )
     graphs.add_argument("--config", metavar="FILE", help="a wasinn.toml with graphs, permissions and limits")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--deadline", type=float, metavar="SECONDS", help="end the guest after this time")
     limits.add_argument("--max-memory", metavar="SIZE", help="of the guest's memory, as in 256M")
     limits.add_argument("--max-output", metavar="SIZE", help="of stdout and of stderr (default: no limit)")
-    limits.add_argument("--fuel", metavar="N", help="wasm instructions, roughly; k, M and G are understood (k is 1024)")
+    limits.add_argument(
+        "--fuel", metavar="N", help="wasm instructions, roughly; k, M and G are understood (k is 1024)"
+    )
     shown = parser.add_argument_group("what is shown, on stderr")
     shown.add_argument("--stats", action="store_true", help="calls, bytes and times, at the end")
     shown.add_argument("--trace", action="store_true", help="one line for each WASI-NN call (slower)")
@@ -169,7 +172,9 @@ def _host(options: argparse.Namespace) -> Host:
     permissions = config.permissions
     if options.isolate is not None:
         names = options.isolate.split(",")
-        wanted = options.isolate if options.isolate in ("all", "none") else [each.strip() for each in names]
+        wanted: Any = (
+            options.isolate if options.isolate in ("all", "none") else [each.strip() for each in names]
+        )
         try:
             permissions = replace(permissions, isolate=wanted)
         except ConfigError as error:

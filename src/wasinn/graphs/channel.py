@@ -16,12 +16,13 @@ import socket
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import Any, Self
 
 _HEADER = struct.Struct("<I")
 #: The longest message: a model with many thousand ports.
-_MAX_MESSAGE = 64 << 20
+_MAX_MESSAGE = 4 << 20
 _MAX_FILES = 64
 
 #: Whether this system can hand open files to another process.
@@ -60,9 +61,16 @@ class Channel:
         except (OSError, ValueError) as error:
             raise Disconnected(str(error)) from error
 
-    def receive(self) -> bytes:
-        """The next message, without files. Raises Disconnected, and TimeoutError (set_timeout)."""
-        return self._rest(self._exactly(_HEADER.size))
+    def receive(self, timeout: float | None = None) -> bytes:
+        """The next message, without files. Raises Disconnected, and TimeoutError if all of it is not
+        there after `timeout` seconds."""
+        if timeout is None:
+            return self._rest(self._exactly(_HEADER.size))
+        end = time.monotonic() + timeout
+        try:
+            return self._rest(self._exactly(_HEADER.size, end), end)
+        finally:
+            self._socket.settimeout(None)
 
     def receive_with_files(self) -> tuple[bytes, list[int]]:
         """The next message and the files that came with it. Raises Disconnected."""
@@ -74,17 +82,19 @@ class Channel:
             raise Disconnected("closed")
         return self._rest(head + self._exactly(_HEADER.size - len(head))), files
 
-    def _rest(self, head: bytes) -> bytes:
+    def _rest(self, head: bytes, end: float | None = None) -> bytes:
         (size,) = _HEADER.unpack(head)
         if size > _MAX_MESSAGE:
             raise Disconnected(f"a message of {size} bytes")
-        return self._exactly(size)
+        return self._exactly(size, end)
 
-    def _exactly(self, size: int) -> bytes:
+    def _exactly(self, size: int, end: float | None = None) -> bytes:
         parts: list[bytes] = []
         while size:
             try:
-                part = self._socket.recv(size)
+                if end is not None:
+                    self._socket.settimeout(max(end - time.monotonic(), 1e-6))
+                part = self._socket.recv(min(size, 1 << 16))
             except TimeoutError:
                 raise
             except OSError as error:
@@ -96,10 +106,6 @@ class Channel:
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
-
-    def set_timeout(self, seconds: float | None) -> None:
-        """How long `receive` waits; for the thread that receives."""
-        self._socket.settimeout(seconds)
 
     def shut(self) -> None:
         """Ends a `receive` that waits in another thread, at both ends."""
@@ -122,6 +128,7 @@ class Arena:
         """New memory of zeros, and a file to hand over, for the caller to close. Raises OSError."""
         file = _memory_file(max(size, 1))
         try:
+            _seal(file)
             return cls(mmap.mmap(file, max(size, 1)), size), file
         except BaseException:
             os.close(file)
@@ -147,6 +154,7 @@ def memory_file(contents: bytes | memoryview) -> int:
     try:
         with mmap.mmap(file, max(len(contents), 1)) as memory:
             memory[: len(contents)] = contents
+        _seal(file, write=True)
     except BaseException:
         os.close(file)
         raise
@@ -157,15 +165,24 @@ def _memory_file(size: int) -> int:
     if sys.platform != "linux":
         with tempfile.TemporaryFile() as named:
             file = os.dup(named.fileno())
+    else:
+        file = os.memfd_create("wasinn", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
         os.ftruncate(file, size)
-        return file
-    import fcntl
-
-    file = os.memfd_create("wasinn", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(file, size)
-    # Nobody can shrink it: reading what another process cut off would end this one (SIGBUS).
-    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    except BaseException:
+        os.close(file)
+        raise
     return file
+
+
+def _seal(file: int, write: bool = False) -> None:
+    """Nobody can shrink it: reading what another process cut off would end this one (SIGBUS). `write`: nor
+    write to it, as a worker that was taken over would, for the worker that comes after it."""
+    if sys.platform == "linux":
+        import fcntl
+
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | (fcntl.F_SEAL_WRITE if write else 0)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals | fcntl.F_SEAL_SEAL)
 
 
 def as_int_list(value: Any) -> tuple[int, ...]:

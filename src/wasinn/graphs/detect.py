@@ -177,6 +177,6 @@ def _unknown(model: Model) -> str:
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return f"this is text, not a model: it begins with {head.decode('ascii')!r}"
     return (
-        f"the content is no encoding that wasinn recognises (its first bytes are {head.hex(' ')}); if it is a "
-        "model, name the encoding. The weights of an OpenVINO model come after its xml: x.xml,x.bin"
+        f"the content is no encoding that wasinn recognises (its first bytes are {head.hex(' ')}); if it is "
+        "a model, name the encoding. The weights of an OpenVINO model come after its xml: x.xml,x.bin"
     )

@@ -22,7 +22,7 @@ from wasinn.backends.base import Execution, LoadOptions, Model
 from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.graphs import messages
 from wasinn.graphs.channel import AVAILABLE, Arena, Channel, Disconnected, memory_file
-from wasinn.graphs.loading import Loading
+from wasinn.graphs.loading import Loading, opening
 from wasinn.graphs.messages import Layout, LoadRequest, Shape
 from wasinn.graphs.worker_process import WorkerPool, WorkerProcess, failure
 from wasinn.spec import Encoding, Target
@@ -62,10 +62,16 @@ class IsolatedGraph:
             tuple(len(builder) for builder in model.builders),
         )
         self._timeout = timeout
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held for as long as a load takes
+        self._spare_lock = threading.Lock()
         self._spare: list[_Session] = []
-        self._owned = _Owned(backend, loading.workers, [memory_file(each) for each in model.builders])
+        self._owned = _Owned(backend, loading.workers)
         weakref.finalize(self, self._owned.close)
+        try:
+            for builder in model.builders:
+                self._owned.files.append(memory_file(builder))
+        except OSError as error:
+            raise runtime_error(f"no shared memory for the model: {error}") from error
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
         loaded = self.worker(loading).loaded
@@ -73,11 +79,13 @@ class IsolatedGraph:
 
     def worker(self, loading: Loading) -> WorkerProcess:
         """The process that computes now; a new one if the last is gone. Raises WasiNNError."""
-        with self._lock:
+        loading.wait_for(self._lock)
+        try:
             worker = self._owned.current
             if worker is not None and worker.usable:
                 return worker
-            self._spare.clear()
+            with self._spare_lock:
+                self._spare.clear()
             worker = self._owned.new_worker()
             try:
                 with loading.ended_by(worker.kill):
@@ -92,21 +100,23 @@ class IsolatedGraph:
                 raise
             self._owned.add(worker)
             return worker
+        finally:
+            self._lock.release()
 
     def open(self) -> Execution:
-        with self._lock:
+        with self._spare_lock:
             session = self._spare.pop() if self._spare else None
         if session is None or not session.worker.usable:
-            session = self.new_session(Loading())
+            session = self.new_session(getattr(opening, "loading", None) or Loading())
         return IsolatedExecution(self, session)
 
     def new_session(self, loading: Loading) -> _Session:
         worker = self.worker(loading)
-        return _Session(worker, *worker.open())
+        return _Session(worker, *worker.open(loading.ended_by))
 
     def keep(self, session: _Session) -> None:
         """Takes a closed context's session for the next one, or ends it."""
-        with self._lock:
+        with self._spare_lock:
             if len(self._spare) < _MAX_SPARE and session.worker.usable:
                 self._spare.append(session)
                 return
@@ -116,12 +126,12 @@ class IsolatedGraph:
 class _Owned:
     """What a graph has to give back when it goes."""
 
-    def __init__(self, backend: str, pool: WorkerPool | None, files: list[int]) -> None:
+    def __init__(self, backend: str, pool: WorkerPool | None) -> None:
         self._backend = backend
         self._pool = pool
         #: The one that computes now comes last; others are given up, and end when their calls are done.
         self._workers: list[WorkerProcess] = []
-        self.files = files
+        self.files: list[int] = []
 
     @property
     def current(self) -> WorkerProcess | None:
@@ -181,11 +191,17 @@ class _Session:
         assert self.arena is not None
         return self.arena.view[offset : offset + size]
 
+    def has_room(self, inputs: list[int], outputs: list[int]) -> bool:
+        """Whether each port has room for so many bytes, and the inputs not more than that."""
+        layout = self.layout
+        fits = _fits(layout.inputs, inputs) and _fits(layout.outputs, outputs)
+        return self.arena is not None and fits and sum(inputs) >= sum(room for _, room in layout.inputs)
+
     def make_room(self, inputs: list[int], outputs: list[int]) -> None:
         """Sees that each port has room for so many bytes; what the inputs hold is kept."""
-        layout = self.layout
-        if self.arena is not None and _fits(layout.inputs, inputs) and _fits(layout.outputs, outputs):
+        if self.has_room(inputs, outputs):
             return
+        layout = self.layout
         before, self.layout = self.arena, Layout.of(inputs, outputs)
         try:
             self.arena, file = Arena.make(self.layout.size)
@@ -194,9 +210,13 @@ class _Session:
             raise runtime_error(f"no {self.layout.size} bytes of shared memory: {error}") from error
         try:
             if before is not None:
-                for index, (offset, size) in enumerate(layout.inputs):
+                for index, ((offset, room), size) in enumerate(zip(layout.inputs, inputs, strict=True)):
+                    size = min(room, size)
                     self.input_view(index, size)[:] = before.view[offset : offset + size]
             self.call(self.layout.encode(), [file])
+        except WasiNNError:
+            self.arena, self.layout = before, layout
+            raise
         finally:
             os.close(file)
 
@@ -205,6 +225,10 @@ def _fits(regions: Sequence[tuple[int, int]], sizes: Sequence[int]) -> bool:
     return len(regions) == len(sizes) and all(
         room >= size for (_, room), size in zip(regions, sizes, strict=True)
     )
+
+
+class _GivenUp(Exception):
+    """The worker has been given up: it takes no more calls."""
 
 
 class IsolatedExecution:
@@ -220,34 +244,48 @@ class IsolatedExecution:
         self._computing = False
         self._interrupted = False
         self._abandoned = False
+        self._call_lock = threading.Lock()
 
     def set_input(self, index: int, tensor: Tensor) -> None:
         shape = Shape.of(tensor)
-        self._attend()
-        with self._worker_errors("taking an input"):
-            sizes = [room for _, room in self._session.layout.inputs] or [0] * len(self._inputs)
-            if self._session.arena is None:
-                sizes = [_static_size(spec) for spec in self._inputs]
-            sizes[index] = max(sizes[index], shape.size)
-            self._session.make_room(sizes, self._rooms)
+        self._on_worker("taking an input", lambda: self._make_room_for(index, shape))
         self._session.input_view(index, shape.size)[:] = tensor.data
         self._given[index] = shape
 
+    def _make_room_for(self, index: int, shape: Shape) -> None:
+        session = self._session
+        if session.arena is None:
+            sizes = [_static_size(spec) for spec in self._inputs]
+        else:
+            sizes = [room for _, room in session.layout.inputs]
+        sizes[index] = max(sizes[index], shape.size)
+        if session.layout.size > _MAX_SPARE_BYTES:
+            # What the inputs held once counts against no limit: it is given back.
+            held = [0 if each is None else each.size for each in self._given]
+            held[index] = shape.size
+            if sum(held) < sum(sizes) // 4:
+                sizes = held
+        if not session.has_room(sizes, self._rooms):
+            with self._counted():
+                session.make_room(sizes, self._rooms)
+
     def compute(self) -> None:
-        self._attend()
+        self._on_worker("computing", self._compute)
+
+    def _compute(self) -> None:
         session = self._session
         given = [shape for shape in self._given if shape is not None]
-        body = b""
-        if given != session.told:
-            body = messages.encode_shapes(given)
-        with self._worker_errors("computing"):
+        body = messages.encode_shapes(given) if given != session.told else b""
+        with self._counted():
             if session.arena is None:
                 session.make_room([0] * len(self._inputs), self._rooms)
             session.told = []  # whatever becomes of this call
-            answer = self._call(messages.COMPUTE + body)
-            session.told = given
+            answer = session.call(messages.COMPUTE + body)
             if answer[:1] == messages.OUTPUTS:
                 self._accept(answer[1:])
+        session.told = given
+        if len(session.outputs) != len(self._outputs):
+            raise ValueError("no outputs")
 
     def _accept(self, body: bytes) -> None:
         """Takes the outputs' shapes, and asks for what had no room."""
@@ -257,8 +295,9 @@ class IsolatedExecution:
             raise ValueError(f"{len(outputs)} outputs")
         sizes = [0 if isinstance(each, WasiNNError) else each.size for each in outputs]
         if not _fits(session.layout.outputs, sizes):
-            self._rooms = [max(room, size) for room, size in zip(self._rooms, sizes, strict=True)]
-            session.make_room([room for _, room in session.layout.inputs], self._rooms)
+            rooms = [max(room, size) for room, size in zip(self._rooms, sizes, strict=True)]
+            session.make_room([room for _, room in session.layout.inputs], rooms)
+            self._rooms = rooms
             outputs = messages.decode_shapes(session.call(messages.FETCH)[1:])
             sizes = [0 if isinstance(each, WasiNNError) else each.size for each in outputs]
             if not _fits(session.layout.outputs, sizes):
@@ -274,8 +313,11 @@ class IsolatedExecution:
     def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
         """Copies to and from the addresses around each compute: they are no memory of the worker's."""
         specs = (*self._inputs, *self._outputs)
-        if any(spec.static_dims is None for spec in specs) or None in self._given:
+        if any(spec.static_dims is None for spec in specs):
             return None
+        for spec, shape in zip(self._inputs, self._given, strict=True):
+            if shape is None or shape.size != _static_size(spec):
+                return None  # `any_type`: there is room for the type that is declared
         for index, address in enumerate(inputs):
             self._copy_input(index, address, into_arena=False)
         return functools.partial(self._run_bound, tuple(inputs), tuple(outputs))
@@ -309,25 +351,49 @@ class IsolatedExecution:
             return
         assert self._graph is not None
         fresh = self._graph.new_session(self._loading)
-        if session.arena is not None:
-            fresh.make_room([room for _, room in session.layout.inputs], self._rooms)
-            for index, shape in enumerate(self._given):
-                if shape is not None:
-                    fresh.input_view(index, shape.size)[:] = session.input_view(index, shape.size)
-        session.channel.close()
         self._session = fresh
+        try:
+            if session.arena is not None:
+                with self._worker_errors("taking the inputs of the one before"), self._counted():
+                    fresh.make_room([room for _, room in session.layout.inputs], self._rooms)
+                for index, shape in enumerate(self._given):
+                    if shape is not None:
+                        fresh.input_view(index, shape.size)[:] = session.input_view(index, shape.size)
+        except BaseException:
+            self._session = session
+            fresh.channel.close()
+            raise
+        session.channel.close()
 
-    def _call(self, message: bytes) -> bytes:
-        session = self._session
-        session.worker.begin_call()
-        self._computing = True
+    def _on_worker(self, doing: str, call: Callable[[], None]) -> None:
+        """Calls `call` on a worker that is there; again if it was given up a moment before."""
+        for _ in range(3):
+            try:
+                self._attend()
+                with self._worker_errors(doing):
+                    call()
+                return
+            except _GivenUp:
+                continue
+        raise runtime_error("the worker process is being replaced; try again")
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A call that `interrupt` can end. Raises _GivenUp if the worker takes no more calls."""
+        worker = self._session.worker
+        if not worker.begin_call():
+            raise _GivenUp
+        with self._call_lock:
+            self._computing = True
         try:
             if self._interrupted:
                 raise runtime_error("the compute was ended")
-            return session.call(message)
+            yield
         finally:
-            self._computing = False
-            session.worker.end_call(self._abandoned)
+            with self._call_lock:
+                self._computing = False
+                abandoned, self._abandoned = self._abandoned, False
+            worker.end_call(abandoned)
 
     @contextlib.contextmanager
     def _worker_errors(self, doing: str) -> Iterator[None]:
@@ -354,16 +420,20 @@ class IsolatedExecution:
             worker.interrupt(self._session.number)
             timer = threading.Timer(_PATIENCE, self._abandon)
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:  # no more threads
+                self._abandon()
         else:
             self._abandon()
 
     def _abandon(self) -> None:
         """Waits no longer for a compute that nothing else ends."""
-        if self._computing and not self._abandoned:
-            self._abandoned = True
-            self._session.worker.abandon_call()
-            self._session.channel.shut()
+        with self._call_lock:
+            if self._computing and not self._abandoned:
+                self._abandoned = True
+                self._session.worker.abandon_call()
+                self._session.channel.shut()
 
     def close(self) -> None:
         graph, self._graph = self._graph, None

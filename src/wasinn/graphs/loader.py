@@ -39,6 +39,15 @@ class Loader:
 
     preferred: Mapping[Encoding, str] = field(default_factory=dict)
 
+    def isolates(self, encoding: Encoding, chosen: frozenset[Encoding] | None) -> bool:
+        """Whether a model of `encoding` that a guest brings lives in a worker process. `chosen`: the
+        encodings that do by the operator's word, or None if there is none."""
+        try:
+            kind = lookup.for_encoding(encoding, self.preferred).isolation
+        except BackendError:
+            return False
+        return kind == "always" or (kind == "bytes" if chosen is None else encoding in chosen)
+
     def load(self, source: GraphSource, loading: Loading | None = None) -> LoadedGraph:
         """Loads `source`; `loading` can end that, if it is in a worker process.
 
@@ -56,7 +65,9 @@ class Loader:
         except BackendError as error:
             refused = WasiNNError(ErrorCode.INVALID_ENCODING, str(error))
             raise _with_label_hint(refused, source, encoding) from error
-        isolated = backend.needs_isolation if source.isolation is None else source.isolation == "process"
+        isolated = (
+            backend.isolation == "always" if source.isolation is None else source.isolation == "process"
+        )
         try:
             if isolated:
                 graph: Graph = IsolatedGraph(

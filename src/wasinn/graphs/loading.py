@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from wasinn.errors import runtime_error
 from wasinn.graphs.worker_process import WorkerPool
 
+#: `loading`: what a graph that is opened in this thread is told by whoever waits for it.
+opening = threading.local()
+
 
 class Loading:
     """What a load is told by whoever waits for it. Only a load in a worker process can be ended.
@@ -36,6 +39,13 @@ class Loading:
         finally:
             with self._lock:
                 self._end = None
+
+    def wait_for(self, lock: threading.Lock) -> None:
+        """Acquires `lock`, which another load may hold for long. Raises WasiNNError (runtime_error) if
+        this load is ended before."""
+        while not lock.acquire(timeout=0.02):
+            if self.reason is not None:
+                raise runtime_error(f"the load was ended: {self.reason}")
 
     def interrupt(self, reason: str) -> None:
         """Ends the load. For any thread."""

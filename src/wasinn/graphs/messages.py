@@ -15,7 +15,7 @@ from wasinn.backends.base import LoadOptions
 from wasinn.errors import WasiNNError
 from wasinn.graphs.channel import as_int_list
 from wasinn.spec import Encoding, ErrorCode, Target, TensorType
-from wasinn.tensors import Quantization, Tensor, TensorSpec, element_count
+from wasinn.tensors import MAX_RANK, Quantization, Tensor, TensorSpec, element_count
 
 # The first byte of a message about a context.
 ARENA, COMPUTE, FETCH = b"a", b"c", b"f"
@@ -23,7 +23,9 @@ ARENA, COMPUTE, FETCH = b"a", b"c", b"f"
 DONE, OUTPUTS, FAILED = b"k", b"o", b"e"
 
 #: Fields of TensorSpec that are JSON as they are.
-_PLAIN = tuple(each.name for each in fields(TensorSpec) if each.name not in ("type", "dims", "quantization"))
+_PLAIN = ("name", "any_size", "any_type", "aliases")
+#: Characters of a port's name.
+_MAX_NAME = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Loaded:
                 tuple(_decode_spec(each) for each in table["outputs"]),
                 bool(table["interruptible"]),
             )
-        except (KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a description of a graph: {error}") from error
 
 
@@ -106,12 +108,23 @@ def _decode_spec(table: Any) -> TensorSpec:
             tuple(int(each) for each in found["zero_points"]),
             None if found["axis"] is None else int(found["axis"]),
         )
-    plain: dict[str, Any] = {}
-    for name in _PLAIN:
-        value = table[name]
-        plain[name] = tuple(str(each) for each in value) if isinstance(value, list) else value
-    plain["name"] = str(plain["name"])
-    return TensorSpec(type=TensorType.parse(table["type"]), dims=dims, quantization=quantization, **plain)
+    if dims is not None and len(dims) > MAX_RANK:
+        raise ValueError(f"{len(dims)} dims")
+    return TensorSpec(
+        name=_name(table["name"]),
+        type=TensorType.parse(table["type"]),
+        dims=dims,
+        quantization=quantization,
+        any_size=table["any_size"] is True,
+        any_type=table["any_type"] is True,
+        aliases=tuple(_name(each) for each in table["aliases"]),
+    )
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_NAME:
+        raise ValueError("not a name")
+    return value
 
 
 # -- a context's memory and its outputs ---------------------------------------------------------------
@@ -168,7 +181,10 @@ class Shape:
         if not isinstance(value, list) or len(value) != 3:
             raise ValueError("a shape is [dims, type, size]")
         (size,) = as_int_list([value[2]])
-        return cls(as_int_list(value[0]), TensorType.parse(str(value[1])), size)
+        dims = as_int_list(value[0])
+        if len(dims) > MAX_RANK:
+            raise ValueError(f"{len(dims)} dims")
+        return cls(dims, TensorType.parse(str(value[1])), size)
 
 
 def encode_shapes(shapes: Sequence[Shape | WasiNNError]) -> bytes:
@@ -181,7 +197,10 @@ def encode_shapes(shapes: Sequence[Shape | WasiNNError]) -> bytes:
 
 def decode_shapes(body: bytes) -> list[Shape | WasiNNError]:
     """Raises ValueError for what are no shapes, and where dims and size do not fit."""
-    table = json.loads(body)
+    try:
+        table = json.loads(body)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
     if not isinstance(table, list):
         raise ValueError("shapes are a list")
     result: list[Shape | WasiNNError] = []
@@ -204,4 +223,7 @@ def decode_error(value: Any) -> WasiNNError:
     """The error in [code, reason]. Raises ValueError."""
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError("an error is [code, reason]")
-    return WasiNNError(ErrorCode(value[0]), str(value[1])[:2000])
+    code, text = ErrorCode(value[0]), str(value[1])[:2000]
+    if code is ErrorCode.SUCCESS:
+        raise ValueError("an error that is none")
+    return WasiNNError(code, text if text.isprintable() else repr(text))

@@ -11,10 +11,6 @@ from wasinn.errors import ConfigError, WasiNNError, unsupported
 from wasinn.sizes import parse_size
 from wasinn.spec import Encoding, ErrorCode
 
-#: Encodings of which mutated files have been seen to end or block the process: in LiteRT, llama.cpp,
-#: PyTorch and TensorFlow (but not in OpenVINO, which serves TensorFlow's by default).
-CRASHED = frozenset({Encoding.TENSORFLOWLITE, Encoding.TENSORFLOW, Encoding.GGML, Encoding.PYTORCH})
-
 #: TorchScript can read and write host files, and an exported program can run pickled code.
 _UNSAFE_BYTES = {Encoding.PYTORCH: "a PyTorch model can read and write files of the host and run code"}
 
@@ -30,7 +26,7 @@ class Permissions:
     `max_input_bytes`: the sum of the inputs that its contexts hold.
 
     `isolate`: the encodings whose bytes, if a guest brings them, are parsed and computed in a worker
-    process: those whose parsers have been seen to crash or hang. `max_workers`: how many such processes
+    process; None is what each backend needs (`Backend.isolation`). `max_workers`: how many such processes
     one instance may have at a time. `max_load_seconds`: how long a load in one may take.
     """
 
@@ -41,7 +37,7 @@ class Permissions:
     max_graphs: int = 64
     max_contexts: int = 1024
     max_input_bytes: int = 1 << 30
-    isolate: frozenset[Encoding] = CRASHED
+    isolate: frozenset[Encoding] | None = None
     max_workers: int = 8
     max_load_seconds: float = 60.0
 

@@ -19,7 +19,10 @@ _PICKLE = (
     "it holds Python objects, which are not loaded because that can run code. If you trust it, load it "
     f"in PyTorch (weights: into the model's class) and export it: {_EXPORT}"
 )
-_KERAS = 'export it as a SavedModel and give that directory: python -c "import keras; keras.saving.load_model({!r}).export({!r})"'
+_KERAS = (
+    "export it as a SavedModel and give that directory: "
+    'python -c "import keras; keras.saving.load_model({!r}).export({!r})"'
+)
 _INPUT = "a guest reads pictures itself, from a directory that it is given"
 _UNPACK = "unpack it and give the model that is in it"
 _LEGACY_TORCH = "a PyTorch checkpoint (torch.save before 1.6)", _PICKLE

@@ -59,11 +59,15 @@ class Registry:
         if loaded is not None:
             return loaded
         source = self.source(name)
-        with self._locks[name]:
+        lock = self._locks[name]
+        (loading or Loading()).wait_for(lock)
+        try:
             loaded = self._loaded.get(name)
             if loaded is None:
                 loaded = self._loaded[name] = loader.load(source, loading)
             return loaded
+        finally:
+            lock.release()
 
     def _not_found(self, name: str) -> str:
         shown = name if len(name) <= 80 else name[:77] + "..."

@@ -55,7 +55,9 @@ class GraphSource:
         if not paths:
             raise ConfigError("a graph needs at least one file")
         if not all(isinstance(path, str | Path) for path in paths):
-            raise ConfigError('from_files takes paths, as in from_files("m.xml", "m.bin", encoding="openvino")')
+            raise ConfigError(
+                'from_files takes paths, as in from_files("m.xml", "m.bin", encoding="openvino")'
+            )
         source = cls(_encoding(encoding), Model(files=tuple(_file(str(path)) for path in paths)))
         return with_options(source, options)
 
@@ -154,9 +156,7 @@ def with_options(source: GraphSource, options: Mapping[str, Any]) -> GraphSource
             raise ConfigError(f"unknown graph option {key!r}; known: {', '.join(_OPTIONS)}")
         source = setter(source, value)
     if source.load_timeout is not None and source.isolation != "process":
-        raise ConfigError(
-            'load_timeout needs isolation = "process": a load in this process cannot be ended'
-        )
+        raise ConfigError('load_timeout needs isolation = "process": a load in this process cannot be ended')
     return source
 
 

@@ -167,9 +167,9 @@ class _Context:
             return self._compute(body)
         if kind == messages.FETCH:
             return self._outputs()
-        self._layout = Layout.decode(body)
-        self._run = None
-        self._arena = Arena.of_file(files[0], self._layout.size)
+        layout = Layout.decode(body)
+        arena = Arena.of_file(files[0], layout.size)
+        self._layout, self._arena, self._run = layout, arena, None
         return messages.DONE
 
     def _compute(self, body: bytes) -> bytes:

@@ -7,7 +7,6 @@ A worker that crashes, hangs or lies costs its own graph, and only until the nex
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
@@ -15,7 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from wasinn.errors import WasiNNError, runtime_error
 from wasinn.graphs import messages
@@ -40,46 +41,54 @@ class WorkerProcess:
         self._calls = 0
         self._abandoned = 0
         self._retired = False
-        self._control, theirs = Channel.pair()
-        reading, self._lifeline = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-c",
-                    _START,
-                    json.dumps([each for each in sys.path if each]),
-                    str(theirs.fileno()),
-                    str(reading),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), reading),
-                process_group=0,  # Ctrl-C is for this process
-            )
-        except OSError as error:
-            os.close(self._lifeline)
-            self._control.close()
-            raise runtime_error(f"a worker process could not be started: {error}") from error
-        finally:
-            theirs.close()
-            os.close(reading)
-        assert self._process.stderr is not None
-        self._stderr = self._process.stderr.fileno()
-        # Nobody reads along: what does not fit into the pipe is lost, and nothing waits.
-        fcntl.fcntl(self._stderr, fcntl.F_SETFL, fcntl.fcntl(self._stderr, fcntl.F_GETFL) | os.O_NONBLOCK)
+        self._process: subprocess.Popen[bytes]
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as passed:
+            try:
+                self._start(undo, passed)
+            except OSError as error:
+                raise runtime_error(f"a worker process could not be started: {error}") from error
+            undo.pop_all()
         self.loaded = Loaded((), (), False)
+        _all.add(self)
+
+    def _start(self, undo: contextlib.ExitStack, passed: contextlib.ExitStack) -> None:
+        self._control, theirs = Channel.pair()
+        undo.callback(self._control.close)
+        passed.callback(theirs.close)
+        reading, self._lifeline = os.pipe()
+        undo.callback(os.close, self._lifeline)
+        passed.callback(os.close, reading)
+        self._stderr, said = os.pipe()
+        undo.callback(os.close, self._stderr)
+        passed.callback(os.close, said)
+        # Nobody reads along: what does not fit into the pipe is lost, and nothing waits. The two ends
+        # have flags of their own.
+        os.set_blocking(self._stderr, False)
+        os.set_blocking(said, False)
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                _START,
+                json.dumps([each or os.getcwd() for each in sys.path]),
+                str(theirs.fileno()),
+                str(reading),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            pass_fds=(theirs.fileno(), reading),
+            process_group=0,  # Ctrl-C is for this process
+        )
 
     def load(self, request: LoadRequest, files: Sequence[int], timeout: float | None) -> None:
         """Has it load a graph. Raises WasiNNError as the backend does; runtime_error if the worker
         dies, or is not done after `timeout` seconds, when it is killed."""
+        self._last_words()  # of the graph before
         try:
             self._control.send(request.encode(), files)
-            self._control.set_timeout(timeout)
-            answer = self._control.receive()
-            self._control.set_timeout(None)
+            answer = self._control.receive(timeout)
             if answer[:1] == messages.FAILED:
                 raise messages.decode_error(json.loads(answer[1:]))
             self.loaded = Loaded.decode(answer)
@@ -90,7 +99,7 @@ class WorkerProcess:
             ) from None
         except Disconnected:
             raise runtime_error(self.death("loading the model")) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.kill()
             raise runtime_error(f"the worker process answered nonsense: {error}") from error
 
@@ -103,17 +112,36 @@ class WorkerProcess:
     def alive(self) -> bool:
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def open(self) -> tuple[int, Channel]:
+    def open(
+        self, ended_by: Callable[[Callable[[], None]], AbstractContextManager[None]]
+    ) -> tuple[int, Channel]:
         """The number and the channel of a new context. Raises WasiNNError."""
-        ours, theirs = Channel.pair()
-        number = next(_numbers)
         try:
-            with self._lock:
-                self._control.send(json.dumps({"open": number}).encode(), [theirs.fileno()])
-            theirs.close()
-            answer = ours.receive()
+            ours, theirs = Channel.pair()
+        except OSError as error:
+            raise runtime_error(f"no channel to the worker process: {error}") from error
+        number, ended = next(_numbers), False
+
+        def end() -> None:
+            nonlocal ended
+            ended = True
+            ours.shut()
+
+        try:
+            with ended_by(end):
+                if not self.begin_call():
+                    raise Disconnected("given up")
+                try:
+                    with self._lock:
+                        self._control.send(json.dumps({"open": number}).encode(), [theirs.fileno()])
+                    theirs.close()
+                    answer = ours.receive()
+                finally:
+                    self.end_call(False)
         except Disconnected:
             ours.close()
+            if ended:
+                raise runtime_error("opening a context was ended") from None
             raise runtime_error(self.death("opening a context")) from None
         finally:
             theirs.close()
@@ -124,9 +152,12 @@ class WorkerProcess:
 
     # -- calls that may have to be ended ----------------------------------------------------------
 
-    def begin_call(self) -> None:
+    def begin_call(self) -> bool:
+        """Counts a call, which keeps it alive; False if it has been given up."""
         with self._lock:
-            self._calls += 1
+            if not self._retired:
+                self._calls += 1
+            return not self._retired
 
     def end_call(self, abandoned: bool) -> None:
         with self._lock:
@@ -148,7 +179,9 @@ class WorkerProcess:
         self._kill_if_retired()
 
     def _kill_if_retired(self) -> None:
-        if self._retired and self._calls <= self._abandoned:
+        with self._lock:
+            over = self._retired and self._calls <= self._abandoned
+        if over:
             self.kill()
 
     # -- the end --------------------------------------------------------------------------------------
@@ -161,6 +194,13 @@ class WorkerProcess:
         if self._process.poll() is None:
             self._process.kill()
 
+    def disown(self) -> None:
+        """Closes this process's ends of what another process holds."""
+        self._control.close()
+        lifeline, self._lifeline = self._lifeline, -1
+        with contextlib.suppress(OSError):
+            os.close(lifeline)
+
     @property
     def idle(self) -> bool:
         """Whether it can be asked to load another graph."""
@@ -172,13 +212,11 @@ class WorkerProcess:
         if self._owner == os.getpid():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
-        with contextlib.suppress(OSError):
-            os.close(self._lifeline)
-        self._control.close()
+        self.disown()
         with self._lock:
-            self._stderr = -1
-            if self._process.stderr is not None:
-                self._process.stderr.close()
+            stderr, self._stderr = self._stderr, -1
+            if stderr >= 0:
+                os.close(stderr)
 
     def death(self, doing: str) -> str:
         """Why it died, in words: "the worker process died while loading the model: SIGSEGV; ..."."""
@@ -212,6 +250,20 @@ class WorkerProcess:
         return last if last.isprintable() else last.encode("unicode_escape").decode()
 
 
+#: Every worker of this process.
+_all: weakref.WeakSet[WorkerProcess] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Lets go of what a fork has inherited: the workers end with the process that started them."""
+    for worker in list(_all):
+        worker.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class WorkerPool:
     """The workers of one guest instance: what it has unloaded, or failed to load, leaves a process that
     its next load need not start. Never another guest's: who knows what a file has done to it."""
@@ -219,26 +271,35 @@ class WorkerPool:
     _MAX_IDLE = 2
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a graph that the garbage collector frees may give its worker back at any point.
+        self._lock = threading.RLock()
         self._idle: list[tuple[str, WorkerProcess]] = []
         self._closed = False
 
     def take(self, backend: str) -> WorkerProcess:
         """A worker that has served `backend`, or a new one. Raises WasiNNError."""
         with self._lock:
-            for entry in self._idle:
-                if entry[0] == backend and entry[1].idle:
+            for entry in list(self._idle):
+                if not entry[1].idle:
+                    self._idle.remove(entry)
+                    entry[1].close()
+                elif entry[0] == backend:
                     self._idle.remove(entry)
                     return entry[1]
         return WorkerProcess()
 
     def give_back(self, backend: str, worker: WorkerProcess) -> None:
-        """Takes a worker for later, or ends it."""
+        """Takes a worker for later, or ends it; the oldest of too many is ended."""
+        ended = [worker]
         with self._lock:
-            if not self._closed and worker.idle and len(self._idle) < self._MAX_IDLE:
+            if not self._closed and worker.idle:
+                ended = [each for _, each in self._idle if not each.idle]
+                self._idle = [entry for entry in self._idle if entry[1].idle]
                 self._idle.append((backend, worker))
-                return
-        worker.close()
+                if len(self._idle) > self._MAX_IDLE:
+                    ended.append(self._idle.pop(0)[1])
+        for each in ended:
+            each.close()
 
     def close(self) -> None:
         """Ends what is idle; what is given back later ends at once."""
@@ -254,6 +315,6 @@ def failure(answer: bytes) -> WasiNNError:
     try:
         if answer[:1] == messages.FAILED:
             return messages.decode_error(json.loads(answer[1:]))
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return runtime_error(f"the worker process answered nonsense: {answer[:40]!r}")
