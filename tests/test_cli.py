@@ -232,7 +232,7 @@ def test_inspect_says_what_it_cannot_read_and_shows_the_rest(tmp_path: Path) -> 
     broken.write_bytes(b"not a model at all")
     run = wasinn("inspect", broken, "@digits", tmp_path / "missing.onnx")
     assert run.returncode == 1
-    assert "no encoding that wasinn recognises" in run.stdout
+    assert "this is text, not a model" in run.stdout
     assert "there is no file" in run.stdout
     assert "probabilities" in run.stdout
 

@@ -153,7 +153,7 @@ GRAPH = '[graphs.m]\nfiles = ["models/m.onnx"]\n'
         ("[permissions]\nloads = true", r"unknown key 'loads' in \[permissions\]; known: names, load"),
         ("[permissions]\nload = 'no'", "permissions.load must be true or false"),
         ("[permissions]\nnames = 'm'", "permissions.names must be a list of names, got 'm'"),
-        ("[permissions]\nencodings = ['onx']", "permissions.encodings: unknown encoding 'onx'"),
+        ("[permissions]\nencodings = ['onx']", "permissions.encodings: 'onx' is no encoding of a model"),
         ("[permissions]\nmax_model_bytes = 'much'", "permissions.max_model_bytes: 'much' is not a size"),
         ("[permissions]\nmax_graphs = -1", "permissions.max_graphs must be a number, got -1"),
         ("[permissions]\nmax_contexts = true", "permissions.max_contexts must be a number"),

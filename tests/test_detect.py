@@ -218,14 +218,16 @@ def test_what_is_no_model_is_named_with_the_way_to_one(name: str) -> None:
 @pytest.mark.parametrize(
     ("builders", "message"),
     [
-        ((), "it is empty"),
-        ((b"",), "it is empty"),
-        ((b"\x89PNG\r\n\x1a\n" + bytes(20),), "first bytes are 89 50 4e 47.*name the encoding"),
+        ((), "the model is empty"),
+        ((b"",), "the model is empty"),
+        ((b"\x89PNG\r\n\x1a\n" + bytes(20),), "a PNG picture, not a model"),
+        ((b"\x01\x92\xfe\x00" + bytes(20),), "first bytes are 01 92 fe 00.*name the encoding"),
+        ((b"just words",), "this is text, not a model"),
         ((b"\x08\x07\x12\x00",), "no encoding that wasinn recognises"),
         ((field(1, field(1, b"Net") + field(2, b"not an operator")) * 2,), "no encoding"),
         ((bytes(64), models.identity()), "no encoding"),
     ],
-    ids=["nothing", "empty", "png", "a protobuf without a graph", "no GraphDef", "weights first"],
+    ids=["nothing", "empty", "png", "other bytes", "words", "a protobuf without a graph", "no GraphDef", "weights first"],
 )
 def test_unknown_content_is_an_error_that_shows_it(builders: tuple[bytes, ...], message: str) -> None:
     with pytest.raises(WasiNNError, match=message) as caught:

@@ -102,8 +102,8 @@ def test_a_directory_has_the_size_of_all_its_files(inspect: Inspect, tmp_path: P
 def test_what_cannot_be_loaded_shows_what_is_known(inspect: Inspect, tmp_path: Path) -> None:
     contents = {
         "checkpoint": (zip_of("m/data.pkl", "m/version"), "PyTorch checkpoint"),
-        "other": (b"not a model at all", "no encoding that wasinn recognises"),
-        "empty": (b"", "it is empty"),
+        "other": (b"not a model at all", "this is text, not a model"),
+        "empty": (b"", "the model is empty"),
         "graph": (graph_def(), "nodes"),
     }
     for name, (content, _) in contents.items():

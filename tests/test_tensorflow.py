@@ -273,7 +273,7 @@ def test_a_model_that_is_cut_short_fails_at_load(
         (b"not a model at all", "not a TensorFlow GraphDef"),
         (zoo.graph(), "no nodes"),
         ((MODELS / "digits.onnx").read_bytes(), "not a TensorFlow GraphDef"),
-        ((MODELS / "digits_saved_model" / "saved_model.pb").read_bytes(), "name the directory"),
+        ((MODELS / "digits_saved_model" / "saved_model.pb").read_bytes(), "give its directory"),
     ],
     ids=["noise", "no nodes", "ONNX", "saved_model.pb"],
 )

@@ -66,15 +66,18 @@ class IsolatedGraph:
         self._spare_lock = threading.Lock()
         self._spare: list[_Session] = []
         self._owned = _Owned(backend, loading.workers)
-        weakref.finalize(self, self._owned.close)
+        close = weakref.finalize(self, self._owned.close)
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.outputs: tuple[TensorSpec, ...] = ()
         try:
             for builder in model.builders:
                 self._owned.files.append(memory_file(builder))
-        except OSError as error:
-            raise runtime_error(f"no shared memory for the model: {error}") from error
-        self.inputs: tuple[TensorSpec, ...] = ()
-        self.outputs: tuple[TensorSpec, ...] = ()
-        loaded = self.worker(loading).loaded
+            loaded = self.worker(loading).loaded
+        except BaseException as error:
+            close()  # the error keeps this object for who knows how long
+            if isinstance(error, OSError):
+                raise runtime_error(f"no shared memory for the model: {error}") from error
+            raise
         self.inputs, self.outputs = loaded.inputs, loaded.outputs
 
     def worker(self, loading: Loading) -> WorkerProcess:
