@@ -46,10 +46,7 @@ ARTIFACTS = (
     Artifact("openvino:@digits.xml,@digits.bin", "f32 NCHW"),
     Artifact("tensorflowlite:@digits.tflite", "f32 NHWC", NHWC),
     Artifact("tensorflowlite:@digits_u8.tflite", "u8 NHWC", U8),
-    # Its dequantized probabilities do not add up to 1: the guest must be told that they are probabilities.
-    Artifact(
-        "tensorflowlite:@digits_i8.tflite?quantization=affine", "i8 NHWC, affine", (*NHWC, "--softmax", "no")
-    ),
+    Artifact("tensorflowlite:@digits_i8.tflite?quantization=affine", "i8 NHWC, affine", NHWC),
     Artifact("pytorch:@digits.pt", "f32 NCHW"),
     Artifact("pytorch:@digits.pt2", "f32 NCHW"),
     Artifact("tensorflow:@digits.pb", "f32 NHWC", NHWC),
