@@ -126,8 +126,7 @@ class LiteRtGraph:
     def __init__(self, data: bytes, target: Target, threads: int | None) -> None:
         """Raises WasiNNError."""
         try:
-            with _first_words():
-                interpreter = _interpreter(data, target, threads)
+            interpreter = _interpreter(data, target, threads)
             file = litert_file.read(data)
         except Exception as error:
             raise _load_error(error) from error
@@ -142,7 +141,8 @@ class LiteRtGraph:
         self._max_spare = max(1, min(_MAX_SPARE, _MAX_SPARE_BYTES // (2 * len(data))))
         self._fixed = not file.writes_inputs
         self._spare: list[FixedExecution | DynamicExecution] = []
-        first = self._first_execution(Session(interpreter, *self._tensors), file)
+        with _first_words():
+            first = self._first_execution(Session(interpreter, *self._tensors), file)
         if first is not None:
             self._spare.append(first)
 
