@@ -227,7 +227,16 @@ def test_what_is_no_model_is_named_with_the_way_to_one(name: str) -> None:
         ((field(1, field(1, b"Net") + field(2, b"not an operator")) * 2,), "no encoding"),
         ((bytes(64), models.identity()), "no encoding"),
     ],
-    ids=["nothing", "empty", "png", "other bytes", "words", "a protobuf without a graph", "no GraphDef", "weights first"],
+    ids=[
+        "nothing",
+        "empty",
+        "png",
+        "other bytes",
+        "words",
+        "a protobuf without a graph",
+        "no GraphDef",
+        "weights first",
+    ],
 )
 def test_unknown_content_is_an_error_that_shows_it(builders: tuple[bytes, ...], message: str) -> None:
     with pytest.raises(WasiNNError, match=message) as caught:
