@@ -17,9 +17,9 @@ import wasinn
 from calls import WAMR, reason
 from conftest import MakeDriver, require_backend
 from driver import Driver
-from wasinn.contracts.quantization import dequantize, quantize, quantize_truncating
+from wasinn.contracts.quantization import dequantize, is_quantized, quantize, quantize_truncating
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization
+from wasinn.tensors import Quantization, TensorSpec
 
 INVALID, UNSUPPORTED, TOO_LARGE = 1, 6, 7
 F32, U8 = 1, 3
@@ -249,3 +249,18 @@ def test_floats_of_a_float_model_stay_as_they_are_in_wamr_s_dialect(drive: MakeD
     buffer, size = guest.put(bytes(16)), guest.put(struct.pack("<I", 4))
     assert guest.call("get_output", context, 0, buffer, size) == 0
     assert guest.get(buffer, 16) == values.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("quantization", "dims"),
+    [
+        (Quantization((1.0, 2.0), (0, 0)), (1, 4)),
+        (Quantization((1.0, 2.0), (0, 0), 1), (1, 4)),
+        (Quantization((1.0, 2.0), (0, 0), 7), (1, 2)),
+        (Quantization((1.0,), (10**400,)), (1, 4)),
+    ],
+)
+def test_a_quantization_that_does_not_fit_its_port_is_refused(quantization: Quantization, dims: Any) -> None:
+    spec = TensorSpec("x", TensorType.U8, dims, quantization)
+    with pytest.raises(wasinn.WasiNNError, match="does not fit u8"):
+        is_quantized(spec)

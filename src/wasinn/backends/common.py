@@ -69,6 +69,8 @@ def check_builders(model: Model, what: str, least: int = 1, most: int = 1) -> No
     """
     count = len(model.files or model.builders)
     if not least <= count <= most:
+        if model.files:
+            what = what.replace("builders (their bytes)", "files").replace("builder (its bytes)", "file")
         raise WasiNNError(ErrorCode.INVALID_ARGUMENT, f"{what}, got {count}")
 
 

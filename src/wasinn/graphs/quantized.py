@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wasinn.backends.base import Execution, Graph, Interruptible
-from wasinn.contracts.quantization import dequantize, is_quantizable, quantize
+from wasinn.contracts.quantization import dequantize, is_quantized, quantize
 from wasinn.errors import unsupported
 from wasinn.spec import TensorType
 from wasinn.tensors import Tensor, TensorSpec
@@ -31,11 +31,6 @@ class QuantizedGraph:
 
     def open(self) -> Execution:
         return _QuantizedExecution(self._graph.open(), self._graph.inputs, self._graph.outputs)
-
-
-def is_quantized(spec: TensorSpec) -> bool:
-    """Whether the integers of a port stand for real numbers that the model names."""
-    return spec.quantization is not None and is_quantizable(spec.type)
 
 
 def _as_real(spec: TensorSpec) -> TensorSpec:

@@ -21,7 +21,7 @@ import wasmtime
 from wasinn.abi.core import capi, trampoline
 from wasinn.abi.core.state import InstanceState
 from wasinn.backends import lookup
-from wasinn.errors import ConfigError, WasiNNError
+from wasinn.errors import BackendError, ConfigError, WasiNNError
 from wasinn.graphs.config import parse_backends, read_config
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.permissions import Permissions
@@ -74,6 +74,11 @@ class Host:
         for name, source in sources.items():
             if not isinstance(source, GraphSource):
                 raise ConfigError(f"the graph {name!r} is a GraphSource or text, not {source!r}")
+            if source.backend is not None:
+                try:
+                    lookup.by_name(source.backend)
+                except BackendError as error:
+                    raise BackendError(f"graph {name!r}: {error}") from None
         chosen = parse_backends(backends or {})
         for encoding, name in chosen.items():
             lookup.checked(lookup.by_name(name), encoding)

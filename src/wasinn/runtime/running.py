@@ -103,7 +103,7 @@ def _numbers(guest: Guest, name: str, values: Sequence[int | float | str]) -> li
     if len(values) != len(kinds):
         raise GuestError(
             f"{name}{guest.functions[name]} takes {len(kinds)} arguments, got {len(values)} "
-            "(Host.run takes them as invoke_args)"
+            "(on the command line they follow GUEST, Host.run takes them as invoke_args)"
         )
     result: list[int | float] = []
     for index, value in enumerate(values):

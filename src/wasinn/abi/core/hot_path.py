@@ -353,7 +353,7 @@ def _size(spec: TensorSpec) -> int:
 
 def _fixed(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
     return all(spec.static_dims is not None for spec in (*inputs, *outputs)) and not any(
-        spec.any_size or len(spec.dims or ()) > _MAX_RANK for spec in inputs
+        spec.any_size or spec.any_type or len(spec.dims or ()) > _MAX_RANK for spec in inputs
     )
 
 

@@ -26,7 +26,7 @@ from wasinn.abi.core.witx import (
     read_builders,
     read_target,
 )
-from wasinn.contracts.quantization import dequantize, is_quantizable, quantize_truncating
+from wasinn.contracts.quantization import dequantize, is_quantized, quantize_truncating
 from wasinn.errors import WasiNNError, invalid_argument
 from wasinn.spec import WAMR_ENCODINGS, WITX_TYPES_BEFORE_2023, ErrorCode, TensorType
 from wasinn.tensors import Tensor, TensorSpec, element_count, fit
@@ -69,7 +69,7 @@ def set_input(state: InstanceState, memory: GuestMemory, context: int, index: in
 
 def _quantized(spec: TensorSpec, tensor: Tensor) -> Tensor:
     """A float tensor as the integers that a quantized input takes; any other as it is."""
-    if spec.quantization is None or not is_quantizable(spec.type) or tensor.type is not TensorType.F32:
+    if spec.quantization is None or tensor.type is not TensorType.F32 or not is_quantized(spec):
         return tensor
     if not spec.any_size:
         tensor = fit(replace(spec, type=TensorType.F32), tensor)
@@ -79,7 +79,7 @@ def _quantized(spec: TensorSpec, tensor: Tensor) -> Tensor:
 
 
 def _dequantized(spec: TensorSpec, tensor: Tensor) -> Tensor:
-    if spec.quantization is None or not is_quantizable(spec.type):
+    if spec.quantization is None or not is_quantized(spec):
         return tensor
     return Tensor.of(dequantize(tensor.numpy(), spec.quantization))
 
