@@ -33,6 +33,8 @@ _FIRST_ROOM = 4096
 #: Closed contexts that a graph keeps, and the most that the arena of one may hold, in bytes.
 _MAX_SPARE = 16
 _MAX_SPARE_BYTES = 1 << 20
+#: Up to so many bytes in all a second copy costs less than the way through Python that it saves.
+_MAX_BOUND_BYTES = 1 << 16
 #: How long a backend that can end a compute has to do so before its process is given up, in seconds.
 _PATIENCE = 0.05
 
@@ -317,6 +319,8 @@ class IsolatedExecution:
         """Copies to and from the addresses around each compute: they are no memory of the worker's."""
         specs = (*self._inputs, *self._outputs)
         if any(spec.static_dims is None for spec in specs):
+            return None
+        if sum(_static_size(spec) for spec in specs) > _MAX_BOUND_BYTES:
             return None
         for spec, shape in zip(self._inputs, self._given, strict=True):
             if shape is None or shape.size != _static_size(spec):
