@@ -116,9 +116,9 @@ def test_a_named_source_without_a_name_is_an_error(text: str) -> None:
 
 
 def test_an_unknown_backend_is_an_error_with_the_list(model: Path) -> None:
-    host = wasinn.Host(graphs={"m": f"onnx:{model}?backend=nonesuch"})
-    with pytest.raises(wasinn.WasiNNError, match=r"no backend called 'nonesuch'; known: .*onnxruntime"):
-        host.preload("m")
+    said = r"graph 'm': there is no backend called 'nonesuch'; known: .*onnxruntime"
+    with pytest.raises(wasinn.BackendError, match=said):
+        wasinn.Host(graphs={"m": f"onnx:{model}?backend=nonesuch"})
 
 
 def test_a_backend_that_cannot_load_the_encoding_says_what_it_loads(model: Path) -> None:

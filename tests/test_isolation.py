@@ -75,6 +75,12 @@ def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process has stopped."""
+    states = [path.read_text(encoding="utf-8") for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state.rsplit(")", 1)[1].split()[0] == "T" for state in states)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -318,6 +324,7 @@ def test_a_deadline_holds_wherever_a_worker_is_waited_for(moment: str) -> None:
             assert driver.compute(context) == RUNTIME_ERROR
     else:
         os.kill(pid, signal.SIGSTOP)
+        assert wait_for(lambda: is_stopped(pid))
         try:
             answers = {
                 "open": lambda: driver.context(0)[0],
