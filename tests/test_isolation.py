@@ -201,7 +201,7 @@ def test_a_worker_killed_in_the_middle_of_a_compute_is_one_error(
     assert (code, size) == (0, 256 * 256 * 4)
 
 
-def test_what_a_dying_worker_said_is_in_the_reason(
+def test_the_signal_that_ended_a_worker_is_in_the_reason(
     drive: MakeDriver, caplog: pytest.LogCaptureFixture
 ) -> None:
     guest = drive({"m": isolated(models.slow(20000))})

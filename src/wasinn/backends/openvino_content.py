@@ -8,6 +8,7 @@ know is f32 to it. The ONNX frontend reads a TensorFlow graph as a model without
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from wasinn.backends.common import not_a
@@ -19,7 +20,7 @@ from wasinn.protobuf import BYTES, VARINT, fields
 def is_ir(head: bytes) -> bool:
     """Whether `head`, the first bytes of a file, is that of an IR's xml."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    return start.startswith((b"<?xml", b"<net", b"<!--")) and b"<net" in start
+    return start.startswith((b"<?xml", b"<net", b"<!--")) and re.search(rb"<net[\s>]", start) is not None
 
 
 #: GraphDef of graph.proto: node, library, version, versions, debug_info.

@@ -8,13 +8,13 @@ is the encoding; none or several is an error that says what was found. docs/enco
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from wasinn.backends.base import Model
+from wasinn.backends.openvino_content import is_ir
 from wasinn.content import Content, opened
 from wasinn.errors import WasiNNError
 from wasinn.graphs import protobuf_models, pytorch_archive, refusals, zipped
@@ -52,9 +52,7 @@ def _ggml(data: Content) -> str | None:
 
 
 def _openvino(data: Content) -> str | None:
-    start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    is_xml = start.startswith((b"<?xml", b"<net", b"<!--"))
-    return "XML with <net" if is_xml and re.search(rb"<net[\s>]", start) else None
+    return "XML with <net" if is_ir(data[:4096]) else None
 
 
 def _pytorch(data: Content) -> str | None:

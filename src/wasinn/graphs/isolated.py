@@ -33,7 +33,8 @@ _FIRST_ROOM = 4096
 #: Closed contexts that a graph keeps, and the most that the arena of one may hold, in bytes.
 _MAX_SPARE = 16
 _MAX_SPARE_BYTES = 1 << 20
-#: Up to so many bytes in all a second copy costs less than the way through Python that it saves.
+#: Up to so many bytes in all a second copy should cost less than the way through Python that it saves (an
+#: estimate; with 600 KB the copy is 40 to 100 us, and that way some 10).
 _MAX_BOUND_BYTES = 1 << 16
 #: How long a backend that can end a compute has to do so before its process is given up, in seconds.
 _PATIENCE = 0.05
@@ -206,13 +207,12 @@ class _Session:
         """Sees that each port has room for so many bytes; what the inputs hold is kept."""
         if self.has_room(inputs, outputs):
             return
-        layout = self.layout
-        before, self.layout = self.arena, Layout.of(inputs, outputs)
+        before, layout, wanted = self.arena, self.layout, Layout.of(inputs, outputs)
         try:
-            self.arena, file = Arena.make(self.layout.size)
+            self.arena, file = Arena.make(wanted.size)
         except (OSError, ValueError, OverflowError) as error:
-            self.layout = layout
-            raise runtime_error(f"no {self.layout.size} bytes of shared memory: {error}") from error
+            raise runtime_error(f"no {wanted.size} bytes of shared memory: {error}") from error
+        self.layout = wanted
         try:
             if before is not None:
                 for index, ((offset, room), size) in enumerate(zip(layout.inputs, inputs, strict=True)):

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+from wasinn.backends.common import one_line
 from wasinn.errors import WasiNNError, runtime_error
 from wasinn.graphs import messages
 from wasinn.graphs.channel import Channel, Disconnected
@@ -245,9 +246,8 @@ class WorkerProcess:
                 text = os.read(self._stderr, 1 << 16).decode(errors="replace")
             except OSError:
                 return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        last = lines[-1][:300] if lines else ""
-        return last if last.isprintable() else last.encode("unicode_escape").decode()
+        lines = [line for line in text.splitlines() if line.strip()]
+        return one_line(lines[-1], 300) if lines else ""
 
 
 #: Every worker of this process.
