@@ -121,11 +121,18 @@ def _size(path: Path) -> int:
     )
 
 
+#: What a runtime may be told to compute f32 models in.
+PRECISIONS = ("f32", "f16", "bf16")
+
+
 @dataclass(frozen=True)
 class LoadOptions:
-    """Options that every backend understands. `threads`: of one compute; None is the runtime's choice."""
+    """Options that every backend understands. `threads`: of one compute; None is the runtime's choice.
+    `precision`: what f32 models are computed in, one of PRECISIONS; None is f32. A backend that cannot
+    refuses with unsupported_operation."""
 
     threads: int | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wasinn.contracts.parse import parse_contract
 from wasinn.errors import ConfigError
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.source import OPTION_NAMES, GraphSource
@@ -50,18 +51,19 @@ class Config:
 def read_config(path: Path) -> Config:
     """Reads a configuration file. Raises ConfigError that names the file, and the line or the key."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
-        return _config(document, path.parent)
+        return _config(document, path, text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _config(document: Mapping[str, Any], folder: Path) -> Config:
+def _config(document: Mapping[str, Any], path: Path, text: str) -> Config:
     for key, value in document.items():
         if key not in _TABLES:
             raise ConfigError(f"unknown table [{key}]; known: {', '.join(_TABLES)}")
@@ -73,7 +75,7 @@ def _config(document: Mapping[str, Any], folder: Path) -> Config:
         if not isinstance(table, dict):
             raise ConfigError(f"graphs.{name} must be a table, [graphs.{name}]")
         try:
-            graphs[name] = _graph(table, folder)
+            graphs[name] = _graph(name, table, path, text)
         except ConfigError as error:
             raise ConfigError(f"[graphs.{name}]: {error}") from None
         if table.get("preload", False):
@@ -87,7 +89,8 @@ def _config(document: Mapping[str, Any], folder: Path) -> Config:
     )
 
 
-def _graph(table: Mapping[str, Any], folder: Path) -> GraphSource:
+def _graph(name: str, table: Mapping[str, Any], path: Path, text: str) -> GraphSource:
+    folder = path.parent
     for key in table:
         if key not in _GRAPH_KEYS:
             raise ConfigError(f"unknown key {key!r}; known: {', '.join(_GRAPH_KEYS)}")
@@ -100,6 +103,12 @@ def _graph(table: Mapping[str, Any], folder: Path) -> GraphSource:
         raise ConfigError(f"preload must be true or false, got {table['preload']!r}")
     paths = [each if each.startswith("@") else str(folder / each) for each in files]
     options = {key: value for key, value in table.items() if key in OPTION_NAMES}
+    for key in ("contract", "guests"):
+        value = options.get(key)
+        if isinstance(value, dict):
+            options[key] = parse_contract(value, folder, path, text, ("graphs", name, key))
+        elif isinstance(value, str) and not value.startswith("@"):
+            options[key] = str(folder / value)
     return GraphSource.from_files(*paths, encoding=str(table.get("encoding", "autodetect")), **options)
 
 

@@ -9,8 +9,12 @@ from typing import Any
 
 from wasinn.backends import lookup
 from wasinn.backends.base import Graph
-from wasinn.errors import BackendError, WasiNNError
+from wasinn.contracts.bound import Bound, bind
+from wasinn.contracts.contract import Contract
+from wasinn.errors import BackendError, ConfigError, WasiNNError, runtime_error
 from wasinn.graphs import detect, labels
+from wasinn.graphs.adapted import AdaptedGraph
+from wasinn.graphs.checked import CheckedGraph
 from wasinn.graphs.isolated import IsolatedGraph
 from wasinn.graphs.loading import Loading
 from wasinn.graphs.quantized import QuantizedGraph
@@ -24,6 +28,7 @@ class LoadedGraph:
     """A graph, and what it was loaded by.
 
     `isolated`: in a worker process. `label`: what its file says of itself (`labels.read`).
+    `bound`: the contract that holds for the callers of `graph`, if there is one.
     """
 
     graph: Graph
@@ -31,6 +36,7 @@ class LoadedGraph:
     backend: str
     isolated: bool = False
     label: Mapping[str, Any] = field(default_factory=dict)
+    bound: Bound | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,28 @@ class Loader:
                 graph = backend.load(source.model, encoding, source.target, source.options)
         except WasiNNError as error:
             raise _with_label_hint(error, source, encoding) from error
+        bound = None
+        if source.contract is not None:
+            graph, bound = _under_contract(graph, source, source.contract)
         if source.quantization == "affine":
             graph = QuantizedGraph(graph)
         if source.dims == "reshape":
             graph = ReshapedGraph(graph)
         label = labels.read(source.model, encoding)
-        return LoadedGraph(graph, encoding, backend.name, isolated, label)
+        return LoadedGraph(graph, encoding, backend.name, isolated, label, bound)
+
+
+def _under_contract(graph: Graph, source: GraphSource, contract: Contract) -> tuple[Graph, Bound]:
+    """The graph, adapted to what its guests speak, that holds what they send against the contract; and the
+    contract that holds for its callers. Raises WasiNNError (runtime_error) for one that does not fit."""
+    try:
+        bound = bind(contract, graph.inputs, graph.outputs)
+        if source.guests is not None:
+            adapted = AdaptedGraph(graph, bound, source.guests)
+            graph, bound = adapted, adapted.bound
+    except ConfigError as error:
+        raise runtime_error(f"the contract does not fit the model: {error}") from error
+    return CheckedGraph(graph, bound, source.strict), bound
 
 
 def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding) -> WasiNNError:

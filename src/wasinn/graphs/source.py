@@ -17,7 +17,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from wasinn import shipped
-from wasinn.backends.base import LoadOptions, Model
+from wasinn.backends.base import PRECISIONS, LoadOptions, Model
+from wasinn.contracts.contract import Contract
+from wasinn.contracts.parse import read_contract
 from wasinn.errors import ConfigError
 from wasinn.spec import Encoding, Target
 
@@ -30,7 +32,9 @@ class GraphSource:
     that label the right bytes with the wrong dims. `quantization` is "raw", or "affine" for guests that
     pass and get floats where the model has quantized integers. `isolation` is "none", or "process" for a
     graph in a worker process, and None what the backend needs; `load_timeout` ends a load there after
-    so many seconds.
+    so many seconds. `contract` is what the model's tensors mean: what guests send is held against it, and
+    refused where it cannot be right if `strict`, else warned about. `guests` is the contract that the guests
+    were written for: the host converts between the two.
     """
 
     encoding: Encoding = Encoding.AUTODETECT
@@ -41,6 +45,9 @@ class GraphSource:
     quantization: str = "raw"
     isolation: str | None = None
     load_timeout: float | None = None
+    contract: Contract | None = None
+    guests: Contract | None = None
+    strict: bool = False
     options: LoadOptions = LoadOptions()
 
     def __str__(self) -> str:
@@ -157,6 +164,18 @@ def with_options(source: GraphSource, options: Mapping[str, Any]) -> GraphSource
         source = setter(source, value)
     if source.load_timeout is not None and source.isolation != "process":
         raise ConfigError('load_timeout needs isolation = "process": a load in this process cannot be ended')
+    if source.guests is not None and source.contract is None:
+        raise ConfigError(
+            "guests is the contract that guests speak, and the model's own is missing: give contract as well"
+        )
+    if source.guests is not None and source.quantization == "affine":
+        raise ConfigError(
+            'guests = ... converts quantized tensors already; leave out quantization = "affine"'
+        )
+    if source.strict and source.contract is None:
+        raise ConfigError(
+            "strict refuses tensors that are not as the contract says, and there is no contract"
+        )
     return source
 
 
@@ -203,6 +222,31 @@ def _set_load_timeout(source: GraphSource, value: Any) -> GraphSource:
     return replace(source, load_timeout=seconds)
 
 
+def _set_precision(source: GraphSource, value: Any) -> GraphSource:
+    precision = _one_of("precision", value, *PRECISIONS)
+    return replace(source, options=replace(source.options, precision=precision))
+
+
+def _set_contract(source: GraphSource, value: Any) -> GraphSource:
+    return replace(source, contract=_contract("contract", value))
+
+
+def _set_guests(source: GraphSource, value: Any) -> GraphSource:
+    return replace(source, guests=_contract("guests", value))
+
+
+def _contract(key: str, value: Any) -> Contract:
+    if isinstance(value, Contract):
+        return value
+    if not isinstance(value, str | Path) or not str(value):
+        raise ConfigError(f"{key} is the file of a contract, not {value!r}")
+    return read_contract(_file(str(value)))
+
+
+def _set_strict(source: GraphSource, value: Any) -> GraphSource:
+    return replace(source, strict=_one_of("strict", str(value).lower(), "true", "false") == "true")
+
+
 def _one_of(key: str, value: Any, *known: str) -> str:
     if value not in known:
         listed = " or ".join(f'"{each}"' for each in known)
@@ -218,6 +262,10 @@ _OPTIONS: dict[str, Callable[[GraphSource, Any], GraphSource]] = {
     "quantization": _set_quantization,
     "isolation": _set_isolation,
     "load_timeout": _set_load_timeout,
+    "precision": _set_precision,
+    "contract": _set_contract,
+    "guests": _set_guests,
+    "strict": _set_strict,
 }
 OPTION_NAMES = tuple(_OPTIONS)
 
