@@ -63,6 +63,13 @@ class ImageContract:
     fill: tuple[int, int, int] = (0, 0, 0)
     invert: bool = False
 
+    def __post_init__(self) -> None:
+        if self.channels == 1:  # the defaults are three numbers, as most pictures have
+            if self.mean == (0.0, 0.0, 0.0):
+                object.__setattr__(self, "mean", (0.0,))
+            if self.std == (1.0, 1.0, 1.0):
+                object.__setattr__(self, "std", (1.0,))
+
     @property
     def channels(self) -> int:
         return 1 if self.colour == "GRAY" else 3
