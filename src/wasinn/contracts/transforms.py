@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from wasinn.contracts.affine import FLOATS, Affine, planes, to_integers, working_type
 from wasinn.contracts.contract import ImageContract, InputContract
 from wasinn.contracts.quantization import dequantize, quantize
+from wasinn.errors import ConfigError
 from wasinn.spec import TensorType
 from wasinn.tensors import Quantization
 
 Array = np.ndarray[Any, Any]
-
-_FLOATS = {TensorType.F16: np.float16, TensorType.F32: np.float32, TensorType.F64: np.float64}
 
 
 def levels(image: ImageContract) -> tuple[Array, Array]:
@@ -28,32 +29,61 @@ def levels(image: ImageContract) -> tuple[Array, Array]:
     return scale / std, (offset - mean) / std
 
 
+def numbers(contract: InputContract) -> tuple[Array, Array, list[int]]:
+    """As `levels`, in the tensor's own numbers: scale, offset and zero point of each channel, where number =
+    round(scale * p + offset) + zero point.
+
+    Raises ConfigError for a quantization along another dimension than the channels.
+    """
+    image = contract.image
+    assert image is not None
+    scale, offset = levels(image)
+    quantization = contract.quantization
+    if not isinstance(quantization, Quantization):
+        return scale, offset, [0] * image.channels
+    if quantization.axis is not None and (
+        "C" not in image.layout
+        or quantization.axis != image.layout.index("C")
+        or len(quantization.scales) != image.channels
+    ):
+        raise ConfigError(
+            f"[input.{contract.name}]: quantization has {quantization}, and only one for the whole tensor or "
+            f"one for each channel of the layout {image.layout} can be computed"
+        )
+    each = np.array(quantization.scales, np.float64)
+    points = list(quantization.zero_points)
+    return scale / each, offset / each, points if len(points) > 1 else points * image.channels
+
+
 def encode(pixels: Array, contract: InputContract) -> Array:
-    """A picture of the contract's size, u8 [height, width, 3] RGB, as the input's tensor."""
+    """A picture of the contract's size, u8 [height, width, 3] RGB, as the input's tensor: a new array, or
+    `pixels` themselves where they are the tensor already. Raises ConfigError as `numbers` does."""
     image = contract.image
     assert image is not None
     if image.colour == "GRAY":
         channels = to_gray(pixels)[..., None]
     else:
         channels = pixels if image.colour == "RGB" else pixels[..., ::-1]
-    scale, offset = levels(image)
-    values = (channels.astype(np.float32) * scale.astype(np.float32)) + offset.astype(np.float32)
-    return to_type(np.ascontiguousarray(from_hwc(values, image.layout)), contract)
+    return _encoder(contract)(planes(channels, "HWC"))
+
+
+@lru_cache(64)
+def _encoder(contract: InputContract) -> Affine:
+    assert contract.image is not None
+    scale, offset, zero_point = numbers(contract)
+    return Affine(TensorType.U8, contract.type, contract.image.layout, scale, offset, zero_point)
 
 
 def to_type(values: Array, contract: InputContract) -> Array:
-    """Real numbers, f32, as the numbers of the input's type: quantized, rounded, saturated."""
+    """Real numbers as the numbers of the input's type: quantized, rounded (halves away from zero) and
+    saturated; NaN as an integer is 0, or the zero point."""
     if isinstance(contract.quantization, Quantization):
         return quantize(values, contract.quantization, contract.type)
-    if contract.type in _FLOATS:
-        return values.astype(_FLOATS[contract.type], copy=False)
-    kind = np.dtype(_integer(contract.type))
-    limits = np.iinfo(kind)
-    return np.clip(np.rint(values), limits.min, limits.max).astype(kind)
-
-
-def _integer(tensor_type: TensorType) -> str:
-    return f"{'u' if tensor_type.label[0] == 'u' else ''}int{8 * tensor_type.size}"
+    if contract.type in FLOATS:
+        with np.errstate(over="ignore"):
+            return values.astype(FLOATS[contract.type], copy=False)
+    source = TensorType.F64 if values.dtype.itemsize > 4 else TensorType.F32
+    return to_integers(values.astype(working_type(source, contract.type)), contract.type)
 
 
 def decode(array: Array, contract: InputContract) -> Array:
@@ -65,10 +95,12 @@ def decode(array: Array, contract: InputContract) -> Array:
         array = dequantize(array, contract.quantization)
     scale, offset = levels(image)
     values = to_hwc(array, image.layout).astype(np.float32)
-    pixels: Array = (values - offset.astype(np.float32)) / scale.astype(np.float32)
-    if image.colour == "BGR":
-        return pixels[..., ::-1]
-    return np.repeat(pixels, 3, axis=2) if image.colour == "GRAY" else pixels
+    values -= offset.astype(np.float32)
+    values /= scale.astype(np.float32)
+    if image.colour == "GRAY":
+        return np.repeat(values, 3, axis=2)
+    rgb: Array = values[..., ::-1] if image.colour == "BGR" else values
+    return rgb
 
 
 def to_gray(pixels: Array) -> Array:
@@ -77,19 +109,7 @@ def to_gray(pixels: Array) -> Array:
     return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
 
 
-def from_hwc(values: Array, layout: str) -> Array:
-    """[height, width, channels] as `layout`; a view."""
-    if "C" not in layout:
-        values = values[..., 0]
-    elif layout.lstrip("N").startswith("C"):
-        values = values.transpose(2, 0, 1)
-    return values[None] if layout.startswith("N") else values
-
-
 def to_hwc(values: Array, layout: str) -> Array:
     """The first picture of a tensor of `layout`, as [height, width, channels]; a view."""
-    if layout.startswith("N"):
-        values = values[0]
-    if "C" not in layout:
-        return values[..., None]
-    return values.transpose(1, 2, 0) if layout.lstrip("N").startswith("C") else values
+    picture: Array = planes(values, layout)[0].transpose(1, 2, 0)
+    return picture

@@ -1,17 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A graph around a graph that holds what guests send against the contract."""
+"""A graph around a graph that holds what guests send against the contract, as far as bytes can tell.
+
+Type and dims are held against the ports by the host. Here it is the values: a warning with the likely cause,
+once for each input and cause of a graph. With `strict`, values that cannot be right are refused
+(invalid_argument); what is only unlikely (contracts/suspicion.py) stays a warning.
+"""
 
 from __future__ import annotations
 
-from wasinn.backends.base import Execution, Graph
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from wasinn.backends.base import Bindable, Execution, Graph, Interruptible
 from wasinn.contracts.bound import Bound
+from wasinn.contracts.suspicion import Examiner, examiner
+from wasinn.errors import invalid_argument
+from wasinn.tensors import Tensor
+
+logger = logging.getLogger("wasinn.graph")
 
 
 class CheckedGraph:
+    """`graph`, whose inputs are held against `bound`.
+
+    Without `strict` a loop's first inputs are looked at: the hot path, which passes the host by, stays open.
+    With it every input is, and there is no hot path.
+    """
+
     def __init__(self, graph: Graph, bound: Bound, strict: bool = False) -> None:
         self._graph = graph
+        self._strict = strict
         self.inputs = graph.inputs
         self.outputs = graph.outputs
+        found = {index: examiner(each) for index, each in bound.inputs.items()}
+        self._examiners = {index: each for index, each in found.items() if each is not None}
+        self._warned: set[tuple[int, str]] = set()
 
     def open(self) -> Execution:
-        return self._graph.open()
+        execution = self._graph.open()
+        if not self._examiners:
+            return execution
+        kind = _CheckedExecution
+        if not self._strict and isinstance(execution, Bindable):
+            kind = _BindableCheckedExecution
+        return kind(execution, self._examiners, self._strict, self._warned)
+
+
+class _CheckedExecution:
+    def __init__(
+        self,
+        execution: Execution,
+        examiners: Mapping[int, Examiner],
+        strict: bool,
+        warned: set[tuple[int, str]],
+    ) -> None:
+        self._execution = execution
+        self._examiners = examiners
+        self._strict = strict
+        #: The inputs and causes that a line was written about, of all executions: a guest opens many.
+        self._warned = warned
+
+    def set_input(self, index: int, tensor: Tensor) -> None:
+        examine = self._examiners.get(index)
+        finding = examine(tensor) if examine is not None else None
+        if finding is not None:
+            if finding.certain and self._strict:
+                raise invalid_argument(finding.text)
+            if (index, finding.cause) not in self._warned:
+                self._warned.add((index, finding.cause))
+                logger.warning("%s", finding.text)
+        self._execution.set_input(index, tensor)
+
+    def compute(self) -> None:
+        self._execution.compute()
+
+    def output(self, index: int) -> Tensor:
+        return self._execution.output(index)
+
+    def close(self) -> None:
+        self._execution.close()
+
+    def interrupt(self) -> None:
+        if isinstance(self._execution, Interruptible):
+            self._execution.interrupt()
+
+
+class _BindableCheckedExecution(_CheckedExecution):
+    """One that lets the hot path take over."""
+
+    def bind(self, inputs: Sequence[int], outputs: Sequence[int]) -> Callable[[], object] | None:
+        assert isinstance(self._execution, Bindable)
+        return self._execution.bind(inputs, outputs)
