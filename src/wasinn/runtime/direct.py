@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,13 +14,16 @@ import numpy as np
 
 from wasinn.backends.base import Execution
 from wasinn.contracts.bound import Bound, bind, find_port
-from wasinn.contracts.contract import Contract, OutputContract
+from wasinn.contracts.contract import Contract, InputContract, OutputContract
 from wasinn.contracts.parse import read_contract
 from wasinn.contracts.quantization import dequantize
 from wasinn.errors import ConfigError, WasiNNError, invalid_argument
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
-from wasinn.tensors import Quantization, Tensor, TensorSpec, fit
+from wasinn.imaging.decode import Picture
+from wasinn.runtime.feeds import Feed, feed_file, feed_picture, no_contract
+from wasinn.runtime.numbers import numbers
+from wasinn.tensors import Quantization, Tensor, TensorSpec, check_size, fit
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +51,14 @@ class Inference:
 class DirectGraph:
     """A loaded graph with one execution context, and the contract that holds for its callers.
 
-    `contract` given here takes the place of the source's; without either, one beside the model counts.
+    `contract` given here takes the place of the source's; without either, one beside the model counts. Where
+    the source has `guests`, that contract holds for the callers, as it does for guests. Used by one thread at
+    a time, and closed after use (it is a context manager):
+
+        with DirectGraph("m", GraphSource.parse("onnx:mobilenet.onnx")) as graph:
+            feed = graph.feed(None, "cat.jpg")
+            outputs = graph.infer({feed.index: feed.tensor}).outputs
+
     Raises WasiNNError for a graph that cannot be loaded and ConfigError for a contract that does not fit.
     """
 
@@ -60,6 +70,15 @@ class DirectGraph:
         contract: Contract | None = None,
     ) -> None:
         self.name = name
+        beside = contract_beside(source) if contract is None and source.contract is None else None
+        if beside is not None:
+            contract = read_contract(beside)
+        if contract is not None:
+            # It is of the model's own ports: where the source changes these, the loader must have it. Else it
+            # is bound here, where a mistake in it is a ConfigError and tensors are not checked.
+            changed = source.guests is not None or source.quantization == "affine"
+            source = replace(source, contract=contract if changed else None, strict=source.strict and changed)
+            contract = None if changed else contract
         self.source = source
         try:
             self.loaded: LoadedGraph = (loader or Loader()).load(source)
@@ -68,9 +87,6 @@ class DirectGraph:
         self.inputs: Sequence[TensorSpec] = self.loaded.graph.inputs
         self.outputs: Sequence[TensorSpec] = self.loaded.graph.outputs
         bound = self.loaded.bound
-        if contract is None and bound is None:
-            beside = contract_beside(source)
-            contract = read_contract(beside) if beside is not None else None
         if contract is not None:
             bound = bind(contract, self.inputs, self.outputs)
         self.bound: Bound | None = bound
@@ -90,31 +106,102 @@ class DirectGraph:
             raise ConfigError(f"graph {self.name!r} has {len(self.inputs)} inputs ({known}): name them")
         if self.bound is not None and (index := self.bound.input_index(key)) is not None:
             return index
-        number = int(key) if key.isascii() and key.isdecimal() else key
-        known_names = {name for spec in self.inputs for name in (spec.name, *spec.aliases)}
-        return find_port(
-            self.inputs, key if key in known_names else number, key, f"graph {self.name!r}", "input"
-        )
+        return self._port(self.inputs, key, "input")
+
+    def input_contract(self, index: int) -> InputContract | None:
+        """What the contract says of an input, if it does."""
+        return self.bound.inputs.get(index) if self.bound is not None else None
+
+    def output_index(self, key: str) -> int:
+        """An output by its name in the contract, its port's name or index. Raises ConfigError."""
+        if self.bound is not None and (index := self.bound.output_index(key)) is not None:
+            return index
+        return self._port(self.outputs, key, "output")
+
+    def feed(self, key: str | None, value: str | Path | Array | Tensor) -> Feed:
+        """What the input `key` (None: the only one) gets: a tensor or an array as it is, or a file: a
+        picture (the contract makes a tensor of it), a .npy, or raw bytes. Raises ConfigError."""
+        index = self.input_index(key)
+        if isinstance(value, Tensor):
+            return Feed(index, value)
+        if isinstance(value, np.ndarray):
+            try:
+                return Feed(index, Tensor.of(value))
+            except ValueError as error:
+                raise ConfigError(
+                    f"graph {self.name!r}, input {self.inputs[index].name!r}: {error}"
+                ) from None
+        return feed_file(index, Path(value), self.inputs[index], self.input_contract(index), self.name)
+
+    def feed_picture(self, key: str | None, picture: Picture | Sequence[Picture]) -> Feed:
+        """A picture (a file, its bytes, or u8 [height, width, 3] RGB), or a batch of them, for an input whose
+        contract says how a tensor is made of it. Raises ConfigError."""
+        index = self.input_index(key)
+        contract = self.input_contract(index)
+        if contract is None or contract.image is None:
+            raise ConfigError(
+                f"graph {self.name!r}, input {self.inputs[index].name!r}: {no_contract('this', contract)}"
+            )
+        return feed_picture(index, picture, contract, self.inputs[index])
 
     def infer(self, tensors: Mapping[int, Tensor]) -> Inference:
-        """Computes once. Raises WasiNNError as the host does: for what does not fit, or is missing."""
-        if self._execution is None:
-            self._execution = self.loaded.graph.open()
+        """Computes once, from a tensor for each input by its index.
+
+        Raises WasiNNError as the host does: for what does not fit or is missing, and where a compute fails.
+        """
         for index, spec in enumerate(self.inputs):
             if index not in tensors:
                 raise invalid_argument(f"graph {self.name!r}: input {spec.name!r} ({spec}) was not given")
+        execution = self._opened()
+        for index, spec in enumerate(self.inputs):
             try:
-                tensor = tensors[index] if spec.any_size else fit(spec, tensors[index])
-                self._execution.set_input(index, tensor)
+                tensor = tensors[index]
+                if not spec.any_size:
+                    check_size(tensor.dims, tensor.type, len(tensor.data))
+                    tensor = fit(spec, tensor)
+                execution.set_input(index, tensor)
             except WasiNNError as error:
                 raise WasiNNError(
                     error.code, f"graph {self.name!r}, input {spec.name!r}: {error.reason}"
                 ) from error
-        start = time.perf_counter()
-        self._execution.compute()
-        seconds = time.perf_counter() - start
-        outputs = tuple(self._execution.output(index).numpy().copy() for index in range(len(self.outputs)))
+        try:
+            start = time.perf_counter()
+            execution.compute()
+            seconds = time.perf_counter() - start
+            outputs = tuple(execution.output(index).numpy().copy() for index in range(len(self.outputs)))
+        except WasiNNError as error:
+            # What failed may have left the runtime in any state: the next compute gets a new context.
+            self.close()
+            raise WasiNNError(error.code, f"graph {self.name!r}: {error.reason}") from error
         return Inference(outputs, seconds)
+
+    def _opened(self) -> Execution:
+        if self._execution is None:
+            try:
+                self._execution = self.loaded.graph.open()
+            except WasiNNError as error:
+                raise WasiNNError(error.code, f"graph {self.name!r}: {error.reason}") from error
+        return self._execution
+
+    def _port(self, specs: Sequence[TensorSpec], key: str, direction: str) -> int:
+        known = {name for spec in specs for name in (spec.name, *spec.aliases)}
+        # A port may be called "0"; then that name counts.
+        number = int(key) if key.isascii() and key.isdecimal() and key not in known else key
+        try:
+            return find_port(specs, number, key, f"graph {self.name!r}", direction)
+        except ConfigError:
+            ports = ", ".join(f"{at} {spec.name!r} ({spec})" for at, spec in enumerate(specs[:16]))
+            raise ConfigError(
+                f"graph {self.name!r} has no {direction} {key!r}; it has: {ports or 'none'}"
+                + self._contract_names(direction)
+            ) from None
+
+    def _contract_names(self, direction: str) -> str:
+        if self.bound is None:
+            return ""
+        found = self.bound.inputs if direction == "input" else self.bound.outputs
+        names = ", ".join(repr(each.name) for each in found.values())
+        return f"; its contract calls them: {names}" if names else ""
 
     def output_contract(self, index: int) -> OutputContract:
         """What the contract says of an output; "raw" where it says nothing."""
@@ -124,14 +211,20 @@ class DirectGraph:
         return OutputContract(spec.name, index, quantization=spec.quantization or "none")
 
     def real(self, index: int, array: Array) -> Array:
-        """An output as real numbers (f32, f64 or integers as they are): dequantized as the contract says."""
+        """An output as real numbers: f32 where it is quantized (as the contract says), bf16 or f8, else as it
+        is."""
+        array = numbers(array, self.outputs[index].type)
         quantization = self.output_contract(index).quantization
-        return dequantize(array, quantization) if isinstance(quantization, Quantization) else array
+        # The graph's option quantization = "affine" has made real numbers of it already.
+        if isinstance(quantization, Quantization) and array.dtype.kind in "iu":
+            return dequantize(array, quantization)
+        return array
 
     def close(self) -> None:
+        """Frees the execution; the next `infer` opens another."""
         if self._execution is not None:
-            self._execution.close()
-            self._execution = None
+            execution, self._execution = self._execution, None
+            execution.close()
 
     def __enter__(self) -> Self:
         return self

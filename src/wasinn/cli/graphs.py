@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A graph on the command line of the tools that need no guest."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wasinn.contracts.contract import Contract
+from wasinn.contracts.parse import read_contract
+from wasinn.errors import ConfigError
+from wasinn.graphs.config import Config, read_config
+from wasinn.graphs.loader import Loader
+from wasinn.graphs.source import GraphSource, with_options
+from wasinn.runtime.direct import DirectGraph
+from wasinn.spec import Encoding
+
+#: How a graph is written; what --help says.
+GRAPH = "[NAME=][ENCODING:]PATH[,PATH][?key=value&...]"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that choose how a graph is loaded, and its contract."""
+    parser.add_argument(
+        "--contract", metavar="FILE", help="the graph's contract (default: MODEL.contract.toml beside it)"
+    )
+    parser.add_argument("--config", metavar="FILE", help="a wasinn.toml, whose graphs GRAPH can name")
+    parser.add_argument("--backend", metavar="NAME", help="load by this backend, not by the default one")
+    parser.add_argument("--threads", metavar="N", help="threads of a compute (default: the runtime's choice)")
+
+
+def files_anywhere(parser: argparse.ArgumentParser, name: str) -> None:
+    """Lets FILE... stand on both sides of the options. argparse takes a list that may be empty at its first
+    chance only, so that in GRAPH --option VALUE FILE the file would be an error."""
+    parse = parser.parse_known_args
+
+    def parse_again(args: Any = None, namespace: Any = None) -> Any:
+        found, rest = parse(args, namespace)
+        files = [each for each in rest if not each.startswith("-")]
+        setattr(found, name, [*getattr(found, name), *files])
+        return found, [each for each in rest if each.startswith("-")]
+
+    parser.parse_known_args = parse_again  # type: ignore[method-assign]
+
+
+def open_graph(text: str, options: argparse.Namespace) -> DirectGraph:
+    """The graph that is written as `text`, under the options of `add_options`. Raises ConfigError, and
+    WasiNNError where it cannot be loaded."""
+    config = read_config(Path(options.config)) if options.config else Config()
+    name, source = parse_graph(text, config.graphs)
+    chosen = {
+        key: getattr(options, key) for key in ("backend", "threads") if getattr(options, key) is not None
+    }
+    contract = contract_option(options)
+    return DirectGraph(name, with_options(source, chosen), Loader(config.backends), contract)
+
+
+def contract_option(options: argparse.Namespace) -> Contract | None:
+    return read_contract(Path(options.contract)) if options.contract else None
+
+
+def parse_graph(text: str, known: Mapping[str, GraphSource] | None = None) -> tuple[str, GraphSource]:
+    """A name and a source from `[NAME=][ENCODING:]PATH[,PATH][?key=value&...]`, or from one of the `known`
+    names. Without NAME it is the file's. Raises ConfigError."""
+    if known and text in known:
+        return text, known[text]
+    if Path(text).exists():  # whatever characters are in it
+        return Path(text).name, GraphSource.from_files(text)
+    match = re.match(r"([\w.@-]+)=(.+)", text)
+    name, rest = (match[1], match[2]) if match else (None, text)
+    try:
+        source = GraphSource.parse(rest if _has_encoding(rest) else f"autodetect:{rest}")
+    except ConfigError as error:
+        if known and match is None:
+            names = ", ".join(known)
+            raise ConfigError(
+                f"{error}; nor does the configuration have a graph of that name ({names})"
+            ) from None
+        raise
+    if name is None:
+        first = rest.partition("?")[0].split(":")[-1] if "@" in rest else ""
+        name = first if first.startswith("@") else source.model.files[0].name
+    return name, source
+
+
+def _has_encoding(text: str) -> bool:
+    prefix, colon, _ = text.partition(":")
+    if not colon or "?" in prefix:
+        return False
+    try:
+        Encoding.parse(prefix)
+    except ValueError:
+        # A word of letters is a mistyped encoding, which the parser says best; else a colon in a path.
+        return re.fullmatch(r"[A-Za-z]{2,}", prefix) is not None
+    return True
