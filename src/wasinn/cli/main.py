@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import wasinn
-from wasinn.cli import backends, inspect, run
+from wasinn.cli import backends, compare, diagnose, infer, inspect, run, show, tensor
 from wasinn.errors import Error
 
 #: As the shells have it: a usage error, and a command that was interrupted.
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"wasinn {wasinn.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, inspect, backends):
+    for command in (run, infer, inspect, tensor, show, compare, diagnose, backends):
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     try:

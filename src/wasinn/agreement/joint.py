@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Searching both sides at once, where nobody said what either of them takes.
+
+Two wrong tensors can agree as well as two right ones (both in the wrong colour order, say). What tells them
+apart is how sure the answers are: a network that sees what it was trained on is surer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wasinn.agreement.answers import Answer
+from wasinn.agreement.hypotheses import input_hypotheses, pairs, readings
+from wasinn.agreement.search import (
+    ROUNDING,
+    WORTH,
+    Candidate,
+    Changes,
+    Found,
+    Progress,
+    applied,
+    explains,
+    rivalry,
+)
+from wasinn.agreement.witness import distance
+
+if TYPE_CHECKING:
+    from wasinn.agreement.diagnose import Side
+
+Array = np.ndarray[Any, Any]
+Answers = list[Answer | None]
+
+#: Of two ways to agree, one is surer if its answers are by this much of a probability.
+SURER = 0.03
+
+
+def search_both(reference: Side, suspect: Side, progress: Progress | None = None) -> tuple[Changes, Found]:
+    """The changes of the reference, and what was found; its best candidate has those of both sides.
+
+    Tries every change and every pair of either side's input against those of the other, and the readings of
+    the suspect's output.
+    """
+    sides = (_tried(reference, progress), _tried(suspect, progress))
+    read = readings(suspect.assumption)
+    rows: list[tuple[float, float, Changes, Changes]] = []
+    before = 1.0
+    for first, right in sides[0]:
+        for second, _ in sides[1]:
+            for more in ((), *read):
+                changes = (*second, *more)
+                answers = suspect.witness.answers(applied(suspect.assumption, changes))
+                gap = float(np.mean([distance(a, b) for a, b in zip(right, answers, strict=True)]))
+                rows.append((gap, min(_sureness(right), _sureness(answers)), first, changes))
+                if not first and not changes:
+                    before = gap
+    best = None
+    for count in range(1, 7):
+        level = [row for row in rows if len(row[2]) + len(row[3]) == count and explains(row[0], before)]
+        if not level:
+            continue
+        nearest = min(row[0] for row in level)
+        alike = [row for row in level if row[0] <= rivalry(nearest, before)]
+        surest = max(row[1] for row in alike)
+        # The commonest of the surest: it is tried first.
+        chosen = next(row for row in alike if row[1] >= surest - SURER)
+        if best is None or chosen[0] < best[0] * WORTH - ROUNDING or chosen[1] > best[1] + SURER:
+            best = chosen
+    candidates = tuple(
+        Candidate((*row[2], *row[3]), row[0]) for row in sorted(rows, key=lambda row: row[0])[:50]
+    )
+    if best is None:
+        return (), Found(before, None, runner_up=candidates[0], tried=len(rows), candidates=candidates)
+    size = len(best[2]) + len(best[3])
+    keys = _keys(best[2]), _keys(best[3])
+    reference_changes, suspect_changes = _offset_placed(reference, suspect, best[2], best[3])
+    values: list[Candidate] = []
+    rivals: list[Candidate] = []
+    for row in rows:
+        count = len(row[2]) + len(row[3])
+        if (
+            row is best
+            or not 0 < count <= size
+            or row[0] > rivalry(best[0], before)
+            or row[1] < best[1] - SURER
+        ):
+            continue
+        same_keys = (_keys(row[2]), _keys(row[3])) == keys
+        (values if same_keys else rivals).append(Candidate((*row[2], *row[3]), row[0]))
+    found = Found(
+        before,
+        Candidate((*reference_changes, *suspect_changes), best[0]),
+        tuple(rivals),
+        tuple(values),
+        tried=len(rows),
+        candidates=candidates,
+    )
+    return reference_changes, found
+
+
+def _offset_placed(
+    reference: Side, suspect: Side, first: Changes, second: Changes
+) -> tuple[Changes, Changes]:
+    """The changes, with a label offset where it belongs: with the side that has no labels of its own, or else
+    with the one whose lines come later, as in 1000 classes of a file of 1001 labels."""
+    placed = [each for each in second if each.key == "label_offset"]
+    if not placed:
+        return first, second
+    own, other = reference.assumption.output, suspect.assumption.output
+    moved = int(placed[0].value) - other.label_offset
+    if own.labels is not None or (other.labels is None and moved > 0):
+        return first, second
+    offset = own.label_offset - moved
+    change = replace(placed[0], value=str(offset), fields=(("label_offset", offset),))
+    return (*first, change), tuple(each for each in second if each is not placed[0])
+
+
+def _tried(side: Side, progress: Progress | None) -> list[tuple[Changes, Answers]]:
+    """What a side answers without a change, with each, and with each pair of ranges, means, colours and
+    layouts: what nobody can read off a file."""
+    hypotheses = input_hypotheses(side.assumption, side.witness.spec, picture=False)
+    unknown = [each for each in hypotheses if each.key in ("range", "mean and std", "colour", "invert")]
+    listed: list[Changes] = [(), *((each,) for each in hypotheses), *pairs(unknown)]
+    found = []
+    for done, changes in enumerate(listed):
+        if progress is not None:
+            progress(done, len(listed))
+        found.append((changes, side.witness.answers(applied(side.assumption, changes))))
+    return found
+
+
+def _keys(changes: Changes) -> frozenset[str]:
+    return frozenset(change.key for change in changes)
+
+
+def _sureness(answers: Answers) -> float:
+    """The mean of the largest probabilities; 0 where there are none."""
+    tops = [
+        float(each.values.max()) if each is not None and each.kind == "classes" else 0.0 for each in answers
+    ]
+    return float(np.mean(tops)) if tops else 0.0

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wasinn diagnose`: why two graphs, or a guest and a contract, disagree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from wasinn.agreement.assume import Assumed, assume
+from wasinn.agreement.cures import cured
+from wasinn.agreement.diagnose import Diagnosis, Side, diagnose_graphs, diagnose_tensor
+from wasinn.agreement.diagnosis_text import as_json, as_text
+from wasinn.agreement.inputs import gather
+from wasinn.agreement.sending import Scene
+from wasinn.agreement.sides import parse_side
+from wasinn.agreement.witness import Witness
+from wasinn.cli.common import Subparsers, log_to_terminal
+from wasinn.cli.diagnose_layers import add_layer_options, run_layers
+from wasinn.contracts import transforms
+from wasinn.contracts.parse import read_contract
+from wasinn.contracts.write import to_toml
+from wasinn.errors import ConfigError
+from wasinn.graphs.recorded import is_record, read_record
+from wasinn.imaging.decode import read_picture
+from wasinn.runtime.direct import DirectGraph
+from wasinn.runtime.feeds import feed_file, kind_of
+from wasinn.tensors import Tensor
+
+Array = np.ndarray[Any, Any]
+
+_EPILOG = """\
+two graphs: the first is the reference, and the second is asked the same pictures in other ways until the two
+agree. A graph without a contract (?contract=FILE, or MODEL.contract.toml beside it) starts from what its file
+suggests, and if that is the reference, both are searched.
+a tensor: what a guest really sent (`wasinn run --record DIR`) is held against what the graph's contract makes
+of the picture, or against a tensor that is known to be right (--right).
+The exit code is 0 where nothing is wrong, 1 where something is, 2 for a mistake on the command line.
+
+examples:
+  wasinn diagnose --graph good.onnx --graph other.tflite cat.jpg dog.jpg
+  wasinn diagnose --graph m.onnx --tensor records/0000 cat.jpg
+  wasinn diagnose --layers --graph m.onnx --backends onnxruntime,openvino cat.jpg
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "diagnose",
+        help="say why two graphs, or a guest and a contract, disagree",
+        description="Tries what can be wrong between a picture and an answer, singly and in pairs, and names "
+        "the change under which the two sides agree, or says that none does.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="a picture, or a folder of them")
+    parser.add_argument(
+        "--graph",
+        action="append",
+        default=[],
+        metavar="[NAME=][ENCODING:]PATH[,PATH][?key=value&...]",
+        help="the reference, and again for the graph that is suspected",
+    )
+    parser.add_argument("--contract", metavar="FILE", help="the contract of the (first) graph")
+    parser.add_argument(
+        "--tensor", metavar="FILE", help="what a guest sent: a record's folder, .npy or bytes"
+    )
+    parser.add_argument(
+        "--right", metavar="FILE", help="with --tensor: a tensor known to be right, no picture"
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE", help="a further input, for both graphs"
+    )
+    parser.add_argument(
+        "--vary", metavar="NAME", help="the image input that is varied, where there are several"
+    )
+    parser.add_argument("--output", metavar="NAME", help="the output that is compared")
+    parser.add_argument("--write-contract", metavar="FILE", help="write the contract that cures it")
+    parser.add_argument("--json", metavar="FILE", help="write it as JSON; - is the terminal")
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="compare every intermediate tensor of one ONNX model on two runtimes instead",
+    )
+    add_layer_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    log_to_terminal()
+    if options.layers:
+        return run_layers(options)
+    count = len(options.graph)
+    if options.tensor is not None and count != 1:
+        raise ConfigError(f"--tensor is diagnosed against one --graph, and {count} are given")
+    if options.tensor is None and count != 2:
+        raise ConfigError(
+            f"give --graph twice, the reference first ({count} given); or one, and --tensor, which a guest "
+            "sent; or --layers"
+        )
+    graphs: list[DirectGraph] = []
+    try:
+        for at, text in enumerate(options.graph):
+            graphs.append(_open(text, at, options.contract if at == 0 else None, graphs))
+        if options.tensor is not None:
+            diagnosis, assumed = _tensor(graphs[0], options)
+        else:
+            diagnosis, assumed = _graphs(graphs[0], graphs[1], options)
+    finally:
+        for graph in graphs:
+            graph.close()
+    if options.json != "-":
+        print(as_text(diagnosis, [each.assumption for each in assumed]))
+    if options.json is not None:
+        text = json.dumps(as_json(diagnosis, [each.assumption for each in assumed]), indent=2)
+        if options.json == "-":
+            print(text)
+        else:
+            _write(Path(options.json), text + "\n")
+    if options.write_contract is not None:
+        _write_contract(diagnosis, assumed, Path(options.write_contract))
+    return 0 if diagnosis.verdict == "agree" else 1
+
+
+def _open(text: str, at: int, contract: str | None, others: list[DirectGraph]) -> DirectGraph:
+    """A graph without the checks of its contract: it is sent what the contract does not say."""
+    name, source = parse_side(text)
+    given = source.contract
+    if contract is not None:
+        given = read_contract(Path(contract))
+    if source.guests is not None:
+        raise ConfigError(f"--graph {text}: diagnose looks at the model itself; leave guests out")
+    name = name or (source.model.files[0].name if source.model.files else f"graph {at + 1}")
+    graph = DirectGraph(name, replace(source, contract=None, strict=False), contract=given)
+    if any(each.name == graph.name for each in others):
+        graph.name = f"{graph.name} on {graph.backend}"
+        if any(each.name == graph.name for each in others):
+            graph.name += " (2)"
+    return graph
+
+
+def _scenes(options: argparse.Namespace) -> list[Scene]:
+    found = []
+    for each in gather(options.pictures):
+        if not each.picture:
+            raise ConfigError(
+                f"{each.path} is no picture; a tensor is given by --tensor, with a right one by --right"
+            )
+        found.append(Scene(each.name, read_picture(each.path)))
+    return found
+
+
+def _fixed(graph: DirectGraph, options: argparse.Namespace) -> dict[int, Tensor]:
+    fixed = {}
+    for text in options.input:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise ConfigError(f"--input is NAME=FILE, not {text!r}")
+        index = graph.input_index(name)
+        bound = graph.bound.inputs.get(index) if graph.bound is not None else None
+        fixed[index] = feed_file(index, Path(path), graph.inputs[index], bound, graph.name).tensor
+    return fixed
+
+
+def _graphs(
+    reference: DirectGraph, suspect: DirectGraph, options: argparse.Namespace
+) -> tuple[Diagnosis, list[Assumed]]:
+    scenes = _scenes(options)
+    if not scenes:
+        raise ConfigError(
+            "give at least one picture that both graphs are asked about; three tell more than one"
+        )
+    assumed = [assume(graph, options.vary, options.output) for graph in (reference, suspect)]
+    sides = [
+        Side(
+            graph.name,
+            Witness(graph, each.input_index, each.output_index, scenes, _fixed(graph, options)),
+            each.assumption,
+            each.guessed,
+        )
+        for graph, each in zip((reference, suspect), assumed, strict=True)
+    ]
+    with _Progress() as progress:
+        return diagnose_graphs(sides[0], sides[1], progress.step), assumed
+
+
+def _tensor(graph: DirectGraph, options: argparse.Namespace) -> tuple[Diagnosis, list[Assumed]]:
+    assumed = assume(graph, options.vary, options.output)
+    if assumed.guessed:
+        raise ConfigError(
+            f"graph {graph.name!r} has no contract, so that nothing says what the right tensor is: give one "
+            "(--contract), or write one with `wasinn inspect --contract`"
+        )
+    spec = graph.inputs[assumed.input_index]
+    sent = _sent(Path(options.tensor), graph, assumed.input_index)
+    if options.right is not None:
+        if options.pictures:
+            raise ConfigError("give a picture, or --right, not both")
+        right = _sent(Path(options.right), graph, assumed.input_index)
+        if spec.static_dims is not None:
+            right = right.reshape(spec.static_dims)
+        scene = Scene(Path(options.right).name, None, transforms.decode(right, assumed.assumption.input))
+    else:
+        scenes = _scenes(options)
+        if len(scenes) != 1:
+            raise ConfigError(
+                f"--tensor needs the one picture that it was made of ({len(scenes)} given), or --right, a "
+                "tensor that is known to be right"
+            )
+        scene = scenes[0]
+    witness = Witness(graph, assumed.input_index, assumed.output_index, [scene], _fixed(graph, options))
+    with _Progress() as progress:
+        diagnosis = diagnose_tensor(
+            f"the guest ({options.tensor})", sent, scene, assumed.assumption, spec, witness, progress.step
+        )
+    return diagnosis, [assumed]
+
+
+def _sent(path: Path, graph: DirectGraph, index: int) -> Array:
+    """A tensor's numbers, from a record of a guest's compute or a file, in the dims that they have."""
+    if path.is_dir():
+        if not is_record(path):
+            raise ConfigError(f"{path} is not the record of a compute: it has no record.json (DIR/0000, say)")
+        inputs = read_record(path).inputs
+        if len(inputs) == 1:
+            return inputs[0].array
+        for each in inputs:
+            if each.name == graph.inputs[index].name:
+                return each.array
+        listed = ", ".join(each.name for each in inputs)
+        raise ConfigError(f"{path} has the inputs {listed}, and none is called {graph.inputs[index].name!r}")
+    if kind_of(path) == "picture":
+        raise ConfigError(
+            f"{path} is a picture; --tensor is what a guest sent (a record's folder, .npy or bytes)"
+        )
+    bound = graph.bound.inputs.get(index) if graph.bound is not None else None
+    return feed_file(index, path, graph.inputs[index], bound, graph.name).tensor.numpy()
+
+
+def _write_contract(diagnosis: Diagnosis, assumed: list[Assumed], path: Path) -> None:
+    if diagnosis.verdict != "named" or diagnosis.suspect != diagnosis.blamed or len(assumed) != 2:
+        raise ConfigError(
+            "--write-contract: there is no one contract to write; it is written where one cause is named, "
+            "and that is in how the second graph is asked"
+        )
+    suspect = assumed[1]
+    contract = cured(suspect.contract, suspect.assumption, diagnosis.changes)
+    kept = {path: note for path, note in suspect.notes.items() if not _changed(path, diagnosis)}
+    _write(path, to_toml(contract, kept))
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def _changed(path: tuple[str, ...], diagnosis: Diagnosis) -> bool:
+    keys = {key for change in diagnosis.changes for key, _ in (*change.image, *change.fields)}
+    return bool(path) and path[-1] in keys
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+class _Progress:
+    """A bar on stderr, on a terminal, for what takes longer than a moment."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def step(self, done: int, total: int) -> None:
+        if self._bar is None or self._bar.total != total:
+            self.close()
+            self._bar = tqdm(total=total, desc="trying", unit="", leave=False, delay=1, disable=None)
+        self._bar.n = done
+        self._bar.refresh() if done == 0 else self._bar.update(0)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
