@@ -173,9 +173,12 @@ static uint8_t luma(const uint8_t *rgb) {
     return (uint8_t)((19595u * rgb[0] + 38470u * rgb[1] + 7471u * rgb[2] + 0x8000u) >> 16);
 }
 
+// Half of `n`, to the even number where it is odd: so torchvision's CenterCrop rounds.
+static uint32_t half_to_even(uint32_t n) { return n / 2 + (n % 4 == 3); }
+
 // The middle of `in`, of the tensor's size, becomes the tensor.
 static void fill_tensor(const struct preprocess *o, const struct pixels *in, void *tensor) {
-    uint32_t left = (in->width - o->width) / 2, top = (in->height - o->height) / 2;
+    uint32_t left = half_to_even(in->width - o->width), top = half_to_even(in->height - o->height);
     uint8_t *bytes = tensor;
     float *floats = tensor;
     for (uint32_t c = 0; c < in->channels; c++) {

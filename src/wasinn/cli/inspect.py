@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`wasinn inspect MODEL...`: what a model is, what it takes and gives, and who can load it."""
+"""`wasinn inspect MODEL...`: what a model is, what it takes and gives, and who can load it.
+
+With `--contract`, a contract for it to start from (`cli/suggested.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 from wasinn.backends import lookup
 from wasinn.backends.common import one_line
+from wasinn.cli import suggested
 from wasinn.cli.common import Subparsers, table
 from wasinn.errors import BackendError, ConfigError, WasiNNError
 from wasinn.graphs import detect, labels
@@ -37,10 +41,26 @@ def add_parser(commands: Subparsers) -> None:
         "models", metavar="MODEL", nargs="+", help="[ENCODING:]PATH[,PATH], or @NAME of a shipped model"
     )
     parser.add_argument("--backend", metavar="NAME", help="load it by this backend, not by the default one")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="as JSON")
+    shown.add_argument(
+        "--contract",
+        action="store_true",
+        help="write a contract (TOML) to start from, with what is guessed marked",
+    )
+    shown.add_argument(
+        "--labels", action="store_true", help="write the labels that the model's file has in it, one a line"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.contract or options.labels:
+        if len(options.models) != 1:
+            what = "--contract" if options.contract else "--labels"
+            raise ConfigError(f"{what} is about one model, and {len(options.models)} were given")
+        source = parse_source(options.models[0], options.backend)
+        print(suggested.contract(options.models[0], source) if options.contract else suggested.labels(source))
+        return 0
     reports = [_report(text, options.backend) for text in options.models]
     if options.json:
         shown = [{key: value for key, value in report.items() if key != "ports"} for report in reports]
@@ -55,9 +75,7 @@ def _report(text: str, backend: str | None) -> dict[str, Any]:
     report: dict[str, Any] = {"name": text}
     source = None
     try:
-        source = _source(text)
-        if backend is not None:
-            source = replace(source, backend=backend)
+        source = parse_source(text, backend)
         report["files"] = [str(path) for path in source.model.files]
         report["bytes"] = source.model.size
         encoding = source.encoding
@@ -69,7 +87,9 @@ def _report(text: str, backend: str | None) -> dict[str, Any]:
         if encoding in found:
             report["label"] = labels.read(source.model, encoding)
         report["backends"] = _backends(encoding)
-        report.update(_metadata(text, Loader().load(replace(source, encoding=encoding))))
+        loaded = Loader().load(replace(source, encoding=encoding))
+        report.update(_metadata(text, loaded))
+        report.update(suggested.beside(source, loaded))
     except (WasiNNError, ConfigError, BackendError) as error:
         reason = error.reason if isinstance(error, WasiNNError) else str(error)
         report["error"] = reason
@@ -80,16 +100,19 @@ def _report(text: str, backend: str | None) -> dict[str, Any]:
     return report
 
 
-def _source(text: str) -> GraphSource:
+def parse_source(text: str, backend: str | None) -> GraphSource:
+    """A model as it is written on the command line. Raises ConfigError."""
     prefix, colon, _ = text.partition(":")
+    source = None
     if colon:
         try:
             Encoding.parse(prefix)
         except ValueError:
             pass  # a colon in a path
         else:
-            return GraphSource.parse(text)
-    return GraphSource.from_files(*text.split(","))
+            source = GraphSource.parse(text)
+    source = source or GraphSource.from_files(*text.split(","))
+    return source if backend is None else replace(source, backend=backend)
 
 
 def _weights_hint(source: GraphSource) -> str:
@@ -139,6 +162,10 @@ def _text(report: dict[str, Any]) -> str:
         rows.append(("backends", _backend_text(report["backends"])))
         if "platform" in report and report["platform"] != report["backends"][0]["name"]:
             rows.append(("loaded by", report["platform"]))
+    if "contract" in report:
+        rows.append(
+            ("contract", report["contract"] + (", which fits" if "contract_error" not in report else ""))
+        )
     lines = [_cell(report["name"])]
     if rows:
         lines.append(_table(rows, "  "))
@@ -146,6 +173,8 @@ def _text(report: dict[str, Any]) -> str:
         ports = [(str(index), *_port_cells(spec)) for index, spec in enumerate(specs)]
         lines.append(f"  {direction}")
         lines.append(_table(ports, "    ") or "    none")
+    if "contract_error" in report:
+        lines.append(f"  the contract is wrong: {_cell(report['contract_error'], 1000)}")
     if "error" in report:
         lines.append(f"  cannot be loaded: {_cell(report['error'], 1000)}")
     return "\n".join(lines)

@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wasinn.contracts.contract import Contract, InputContract, Key, OutputContract
+from wasinn.contracts.contract import (
+    IMAGE_LAYOUTS,
+    MASK_LAYOUTS,
+    BoxesContract,
+    Contract,
+    InputContract,
+    Key,
+    OutputContract,
+)
+from wasinn.contracts.keys import QUANTIZED
+from wasinn.contracts.shown import table_name
 from wasinn.errors import ConfigError
-from wasinn.tensors import SpecDims, TensorSpec, format_dims
+from wasinn.tensors import Quantization, SpecDims, TensorSpec, format_dims
 
 
 @dataclass(frozen=True)
@@ -37,21 +48,22 @@ def bind(contract: Contract, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
     """
     bound_inputs: dict[int, InputContract] = {}
     for each in contract.inputs.values():
-        index = find_port(inputs, each.port, each.name, f"{contract.source}: [input.{each.name}]", "input")
+        where = f"{contract.source}: {table_name(('input', each.name))}"
+        index = find_port(inputs, each.port, each.name, where, "input")
         if index in bound_inputs:
+            other = table_name(("input", bound_inputs[index].name))
             raise ConfigError(
-                f"{contract.source}: [input.{each.name}] and [input.{bound_inputs[index].name}] are both "
-                f"port {inputs[index].name!r}; give each its own"
+                f"{where} and {other} are both the input {inputs[index].name!r}; give each its own port"
             )
         bound_inputs[index] = _bound_input(each, inputs[index], str(contract.source))
     bound_outputs: dict[int, OutputContract] = {}
     for out in contract.outputs.values():
-        where = f"{contract.source}: [output.{out.name}]"
+        where = f"{contract.source}: {table_name(('output', out.name))}"
         index = find_port(outputs, out.port, out.name, where, "output")
         if index in bound_outputs:
+            other = table_name(("output", bound_outputs[index].name))
             raise ConfigError(
-                f"{where} and [output.{bound_outputs[index].name}] are both port "
-                f"{outputs[index].name!r}; give each its own"
+                f"{where} and {other} are both the output {outputs[index].name!r}; give each its own port"
             )
         bound_outputs[index] = _bound_output(out, outputs, index, where)
     return Bound(contract, bound_inputs, bound_outputs)
@@ -78,8 +90,8 @@ def find_port(specs: Sequence[TensorSpec], key: Key | None, name: str, where: st
 
 
 def _bound_input(each: InputContract, spec: TensorSpec, source: str) -> InputContract:
-    where = f"{source}: [input.{each.name}]"
-    if not spec.any_type and each.type is not spec.type and each.type is not spec.type.wire:
+    where = f"{source}: {table_name(('input', each.name))}"
+    if not spec.any_type and each.type is not spec.type:
         raise ConfigError(
             f"{where}: type is {each.type.label}, but the graph's input {spec.name!r} is {spec}; write "
             f'type = "{spec.type.label}" (a contract for guests that send something else is `guests`)'
@@ -99,7 +111,21 @@ def _bound_input(each: InputContract, spec: TensorSpec, source: str) -> InputCon
                 "file; write quantization = { scale = S, zero_point = Z }, or leave it out"
             )
         quantization = spec.quantization
-    return replace(each, type=spec.type if not spec.any_type else each.type, quantization=quantization)
+    if isinstance(quantization, Quantization):
+        _check_axis(quantization, dims if spec.dims is None else spec.dims, where)
+    return replace(each, quantization=quantization)
+
+
+def _check_axis(quantization: Quantization, dims: SpecDims | None, where: str) -> None:
+    """That several scales have a dimension of as many. Raises ConfigError."""
+    axis, count = quantization.axis, len(quantization.scales)
+    if axis is None or dims is None:
+        return
+    if axis >= len(dims) or dims[axis] not in (None, count):
+        raise ConfigError(
+            f"{where}: quantization has {count} scales along axis {axis}, and the tensor is "
+            f"{format_dims(dims)}; give one for each index of an axis that it has"
+        )
 
 
 def dims_fit(wanted: SpecDims | None, got: SpecDims) -> bool:
@@ -111,50 +137,130 @@ def dims_fit(wanted: SpecDims | None, got: SpecDims) -> bool:
 
 
 def _layout_hint(each: InputContract, wanted: SpecDims | None) -> str:
-    """The layouts and the size with which the contract would fit."""
-    if each.image is None or wanted is None:
+    """What would fit: the size and the layout, or dims, that the port has."""
+    if wanted is None:
         return ""
-    from wasinn.contracts.contract import IMAGE_LAYOUTS
-
-    for layout in IMAGE_LAYOUTS:
-        if len(layout) != len(wanted):
-            continue
-        found = dict(zip(layout, wanted, strict=True))
-        if found.get("C", each.image.channels) not in (each.image.channels, None):
-            continue
-        if found.get("N", 1) not in (1, None):
-            continue
-        height, width = found["H"] or each.image.size[0], found["W"] or each.image.size[1]
-        return f'; layout = "{layout}" and size = [{height}, {width}] would fit'
-    return ""
+    if each.image is None:
+        return f"; write dims = {[-1 if dim is None else dim for dim in wanted]}"
+    height, width = each.image.size
+    own = each.image.channels
+    for channels in (own, 4 - own):
+        for layout in IMAGE_LAYOUTS:
+            if len(layout) != len(wanted) or ("C" not in layout and channels != 1):
+                continue
+            found = dict(zip(layout, wanted, strict=True))
+            if found.get("C") not in (channels, None) or found.get("N", 1) not in (1, None):
+                continue
+            size = [found["H"] or height, found["W"] or width]
+            if min(size) == 1:
+                continue
+            colour = ""
+            if channels != own:
+                colour = ' and colour = "GRAY"' if channels == 1 else ' and colour = "RGB" or "BGR"'
+            return f'; layout = "{layout}" and size = {size}{colour} would fit'
+    return "; is it a picture? A tensor that is none has dims in the place of layout and size"
 
 
 def _bound_output(
     each: OutputContract, specs: Sequence[TensorSpec], index: int, where: str
 ) -> OutputContract:
     spec = specs[index]
+    if each.type is not None and not spec.any_type and each.type is not spec.type:
+        raise ConfigError(
+            f"{where}: type is {each.type.label}, but the graph's output {spec.name!r} is {spec}; write "
+            f'type = "{spec.type.label}", or leave it out'
+        )
     quantization = each.quantization
     if quantization == "model":
         quantization = spec.quantization or "none"
+    elif isinstance(quantization, Quantization):
+        if not spec.any_type and spec.type not in QUANTIZED:
+            raise ConfigError(
+                f"{where}: quantization has a scale, but the graph's output {spec.name!r} is {spec}, real "
+                "numbers already; leave it out"
+            )
+        _check_axis(quantization, spec.dims, where)
     if each.boxes is not None:
-        for key in ("scores", "classes", "count"):
-            port = getattr(each.boxes, key)
-            if port is not None:
-                find_port(specs, port, each.name, f"{where}: {key}", "output")
+        _check_boxes(each.boxes, specs, index, where)
+    _check_mask(each, spec, where)
     count = class_count(each, spec.dims)
-    if count is not None:
-        if each.classes is not None and each.classes != count:
+    if count is not None and each.classes not in (None, count):
+        raise ConfigError(
+            f"{where}: classes is {each.classes}, but the graph's output {spec.name!r} is {spec}, which "
+            f"has {count}; write classes = {count}, or leave it out"
+        )
+    classes = each.classes or count
+    _check_labels(each, classes, f"the output {spec.name!r} ({spec})", where)
+    return replace(each, quantization=quantization, classes=classes)
+
+
+def _check_boxes(boxes: BoxesContract, specs: Sequence[TensorSpec], index: int, where: str) -> None:
+    used = {index: "port"}
+    for key, port in (("scores", boxes.scores), ("class_port", boxes.classes), ("count", boxes.count)):
+        if port is None:
+            continue
+        found = find_port(specs, port, "", f"{where}: {key}", "output")
+        if found in used:
             raise ConfigError(
-                f"{where}: classes is {each.classes}, but the graph's output {spec.name!r} is {spec}, which "
-                f"has {count}"
+                f"{where}: {used[found]} and {key} are both output {specs[found].name!r}; give each its own"
             )
-        if each.labels is not None and len(each.labels) - each.label_offset < count:
-            raise ConfigError(
-                f"{where}: {len(each.labels)} labels, from label_offset {each.label_offset} on, are too few "
-                f"for the {count} classes of the output {spec.name!r} ({spec}); is it another network's "
-                "file, or label_offset wrong?"
+        used[found] = key
+    spec = specs[index]
+    if not spec.dims:
+        return
+    if boxes.form == "separate" and not {4, None} & set(spec.dims):
+        raise ConfigError(
+            f"{where}: boxes of form separate are [1, N, 4], but the graph's output {spec.name!r} is {spec}; "
+            "is port another output, or form another?"
+        )
+    if boxes.form == "ssd" and spec.dims[-1] not in (7, None):
+        raise ConfigError(
+            f"{where}: boxes of form ssd are [1, 1, N, 7], but the graph's output {spec.name!r} is {spec}; "
+            "is port another output, or form another?"
+        )
+
+
+def _check_mask(each: OutputContract, spec: TensorSpec, where: str) -> None:
+    if each.kind != "mask" or spec.dims is None:
+        return
+    found = dict(zip(each.layout, spec.dims, strict=False))
+    if len(spec.dims) != len(each.layout) or found.get("N", 1) not in (1, None):
+        fitting = [layout for layout in MASK_LAYOUTS if len(layout) == len(spec.dims)]
+        remedy = " or ".join(f'layout = "{layout}"' for layout in fitting)
+        raise ConfigError(
+            f"{where}: layout is {each.layout}, but the graph's output {spec.name!r} is {spec}; "
+            + (
+                f"write {remedy}"
+                if remedy and found.get("N", 1) in (1, None)
+                else "is it a mask of one picture?"
             )
-    return replace(each, quantization=quantization, classes=each.classes or count)
+        )
+
+
+def _check_labels(each: OutputContract, classes: int | None, what: str, where: str) -> None:
+    """That every class has its label. One class is yes or no: two labels may name them."""
+    if each.labels is None or classes is None or classes == 1:
+        return
+    reach = len(each.labels) - each.label_offset
+    came = f"{len(each.labels)} labels" + (
+        f", from label_offset {each.label_offset} on," if each.label_offset else ""
+    )
+    if reach < classes:
+        raise ConfigError(
+            f"{where}: {came} are too few for the {classes} classes of {what}; "
+            + (
+                "write label_offset = -1 if class 0 is a background that the labels leave out"
+                if reach == classes - 1 and each.label_offset == 0
+                else "label_offset = 0 would fit"
+                if len(each.labels) == classes
+                else "is it another network's label file, or label_offset wrong?"
+            )
+        )
+    if reach > classes:
+        raise ConfigError(
+            f"{where}: {came} are too many for the {classes} classes of {what}; write label_offset = "
+            f"{len(each.labels) - classes} if those before the model's own come first in the list, or cut it"
+        )
 
 
 def class_count(each: OutputContract, dims: SpecDims | None) -> int | None:
@@ -162,12 +268,11 @@ def class_count(each: OutputContract, dims: SpecDims | None) -> int | None:
     if not dims:
         return None
     if each.kind in ("logits", "probabilities"):
-        count = 1
-        for dim in dims:
-            if dim is None:
-                return None
-            count *= dim
-        return count if dims[0] == 1 or len(dims) == 1 else dims[-1]
+        rest = dims[1:] if len(dims) > 1 and dims[0] in (1, None) else dims[-1:]
+        fixed = [dim for dim in rest if dim is not None]
+        return math.prod(fixed) if len(fixed) == len(rest) else None
     if each.kind == "mask" and "C" in each.layout and len(dims) == len(each.layout):
-        return dims[each.layout.index("C")]
+        channels = dims[each.layout.index("C")]
+        # A single channel tells class 1 from class 0.
+        return 2 if channels == 1 else channels
     return None

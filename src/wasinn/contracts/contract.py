@@ -7,7 +7,8 @@ A picture is 8-bit RGB to begin with. An image input's numbers are made from it 
 2. `colour` orders the channels (gray is ITU-R 601 luma, as Pillow's mode L).
 3. value = (low + p / 255 * (high - low) - mean) / std, with `range` = [low, high]; `mean` and `std` are of
    the tensor's own channel order.
-4. With a `quantization`, value / scale + zero point, rounded and saturated; an integer type without one
+4. With a `quantization`, value / scale + zero point, rounded (halves away from zero) and
+   saturated; an integer type without one
    holds the value itself, rounded and saturated.
 5. `layout` orders the dimensions; a leading N is a batch dimension.
 """
@@ -142,7 +143,9 @@ class OutputContract:
     def label(self, index: int) -> str | None:
         """What class `index` of the output is called."""
         at = index + self.label_offset
-        return self.labels[at] if self.labels is not None and 0 <= at < len(self.labels) else None
+        if self.labels is None or not 0 <= at < len(self.labels):
+            return None
+        return self.labels[at] or None  # a blank line is no name
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,11 @@ class Config:
 def read_config(path: Path) -> Config:
     """Reads a configuration file. Raises ConfigError that names the file, and the line or the key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # what TOML and UTF-8 are not, and what is nested too deep
         raise ConfigError(f"{path}: {error}") from error
     try:
         return _config(document, path, text)

@@ -8,6 +8,7 @@ vtable, which has two sizes and then, for each field in the schema's order, wher
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from wasinn.content import Content, number
@@ -40,6 +41,24 @@ class Table:
         """The first `limit` bytes of a string or a vector of bytes."""
         start, length = self._vector(field)
         return self._data[start : start + min(length, limit)]
+
+    def floats(self, field: int, most: int) -> tuple[float, ...]:
+        """The first `most` numbers of a vector of f32."""
+        found = self._words(field, most)
+        return struct.unpack(f"<{len(found) // 4}f", found)
+
+    def integers(self, field: int, most: int) -> tuple[int, ...]:
+        """The first `most` numbers of a vector of i32."""
+        found = self._words(field, most)
+        return struct.unpack(f"<{len(found) // 4}i", found)
+
+    def _words(self, field: int, most: int) -> bytes:
+        start, length = self._vector(field)
+        size = 4 * min(length, most)
+        found = self._data[start : start + size]
+        if len(found) != size:
+            raise ValueError(f"no {size} bytes at {start}")
+        return found
 
     def table(self, field: int) -> Table | None:
         at = self._field(field)

@@ -87,7 +87,7 @@ def prepare(picture: Picture, image: ImageContract) -> Prepared:
     - "crop": resized, then the middle cut out. The shorter side gets `crop` pixels and the longer
       floor(longer * crop / shorter), as torchvision's Resize(crop); without `crop` the scale is that at which
       the picture just covers `size`, rounded down alike. The cut starts at half of what is left over, halves
-      rounded to the even number, as torchvision's CenterCrop. (The C guests round down.)
+      rounded to the even number, as torchvision's CenterCrop.
     - "letterbox": the scale at which the picture just fits, its sides rounded to the nearest (halves to the
       even number) but at least 1; of bars of an odd number of pixels the right or lower one has more. As
       Ultralytics' LetterBox.

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parent
 
 #: The ending that a bare name means where several files share it.
 _FIRST = ".onnx"
+#: What lies beside a model has no bare name, and is not listed.
+_BESIDE = ".contract.toml"
 
 
 def resolve(text: str, kind: str) -> Path:
@@ -35,7 +37,8 @@ def _names(kind: str) -> dict[str, Path]:
     paths = [path for path in sorted((ROOT / kind).iterdir()) if path.suffix not in (".md", ".py")]
     bare: dict[str, list[Path]] = {}
     for path in paths:
-        bare.setdefault(path.stem, []).append(path)
+        if not path.name.endswith(_BESIDE):
+            bare.setdefault(path.stem, []).append(path)
     names = {path.name: path for path in paths}
     for stem, found in bare.items():
         meant = found if len(found) == 1 else [path for path in found if path.suffix == _FIRST]
@@ -48,6 +51,8 @@ def _shortest(names: dict[str, Path]) -> list[str]:
     """The shortest name of each file, sorted."""
     short: dict[Path, str] = {}
     for name, path in names.items():
+        if name.endswith(_BESIDE):
+            continue
         if len(name) < len(short.get(path, name + ".")):
             short[path] = name
     return sorted(short.values())
