@@ -28,6 +28,7 @@ from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.loading import Loading, opening
 from wasinn.graphs.metadata import metadata
 from wasinn.graphs.permissions import Permissions
+from wasinn.graphs.recorded import Recording
 from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
 from wasinn.graphs.worker_process import WorkerPool
@@ -39,11 +40,12 @@ logger = logging.getLogger("wasinn.host")
 
 @dataclass(frozen=True)
 class Shared:
-    """What all instances of a host share."""
+    """What all instances of a host share. `recording` is of one run, where its computes are kept."""
 
     registry: Registry = field(default_factory=Registry)
     loader: Loader = Loader()
     permissions: Permissions = Permissions()
+    recording: Recording | None = None
 
 
 class Counts(dict[str, int]):
@@ -212,6 +214,10 @@ class GuestHost:
         return json.dumps(metadata(handle.name or "", handle.backend, handle.graph, handle.label)).encode()
 
     def _add_graph(self, loaded: LoadedGraph, name: str | None) -> int:
+        recording = self._shared.recording
+        if recording is not None:
+            graph = recording.around(loaded.graph, name, loaded.encoding.label, loaded.backend)
+            loaded = replace(loaded, graph=graph)
         number = self._next_graph
         self._next_graph += 1
         self._graphs[number] = GraphHandle(loaded, name)

@@ -160,6 +160,8 @@ class Backend(abc.ABC):
     #: those whose "bytes" a guest brings, where files or what models compute have been seen to end or to
     #: block the process, or to read its memory; "always" all, where a guest's tensors can end it.
     isolation: ClassVar[Literal["never", "bytes", "always"]] = "never"
+    #: What it can be told to compute f32 models in, where the device can; `load` is asked for no other.
+    precisions: ClassVar[frozenset[str]] = frozenset({"f32"})
 
     @abc.abstractmethod
     def version(self) -> str | None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from wasinn.backends.common import not_a
+from wasinn.content import Content
 from wasinn.errors import unsupported
-from wasinn.protobuf import BYTES, fields
+from wasinn.protobuf import BYTES, fields, text
 
 #: The location by which ONNX Runtime says that external data is an address.
 _MEMORY = b"*/_ORT_MEM_ADDR_/*"
@@ -57,6 +58,25 @@ def check_onnx_file(path: Path) -> None:
             if _MEMORY in end + part:
                 raise unsupported("the ONNX model names memory of the process as its external data")
             end = part[-len(_MEMORY) :]
+
+
+def external_locations(data: Content) -> set[str]:
+    """The files, relative to the model's, that tensors of the model say they have their data in.
+
+    StringStringEntryProto has key 1 and value 2. Raises ValueError for what is not protobuf.
+    """
+    found = set()
+    messages = [("model", 0, len(data))]
+    while messages:
+        kind, first, last = messages.pop()
+        for field, wire, start, end in fields(data, first, last):
+            if kind == "tensor" and field == _EXTERNAL_DATA:
+                entry = {number: text(data, a, b, 1 << 16) for number, _, a, b in fields(data, start, end)}
+                if entry.get(1) == "location":
+                    found.add(entry.get(2, ""))
+            elif wire == BYTES and field in _ONNX[kind]:
+                messages.append((_ONNX[kind][field], start, end))
+    return found
 
 
 def _has_external_data(data: bytes) -> bool:

@@ -52,6 +52,7 @@ class OpenVinoBackend(Backend):
     }
     extra: ClassVar[str] = "openvino"
     isolation: ClassVar[Literal["never", "bytes", "always"]] = "bytes"
+    precisions: ClassVar[frozenset[str]] = frozenset({"f32", "f16", "bf16"})
 
     @functools.cache  # noqa: B019
     def version(self) -> str | None:
@@ -63,10 +64,11 @@ class OpenVinoBackend(Backend):
     def load(self, model: Model, encoding: Encoding, target: Target, options: LoadOptions) -> Graph:
         target = choose_target(self.name, self.devices(), target)
         device, _ = _devices()[target]
+        _check_precision(device, options.precision)
         try:
             network = _READERS[encoding](model)
             ports = _ports(network, _lore(model, encoding))
-            settings, most = _settings(target, options.threads)
+            settings, most = _settings(target, options)
             if network.get_variables():
                 most = 1  # a state belongs to the request that made it
             # The weights of an IR lie in the guest's bytes: whoever can compile keeps them.
@@ -117,11 +119,35 @@ def _devices() -> dict[Target, tuple[str, str]]:
     return found
 
 
-def _settings(target: Target, threads: int | None) -> tuple[dict[str, Any], int]:
+#: What a device calls its capability of each precision.
+_CAPABILITIES = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
+_PRECISION = "INFERENCE_PRECISION_HINT"
+
+
+def _check_precision(device: str, precision: str | None) -> None:
+    """That `device` has what it takes. Raises WasiNNError (unsupported_operation)."""
+    if precision is None:
+        return
+    able = set(_core().get_property(device, "OPTIMIZATION_CAPABILITIES"))
+    if _CAPABILITIES[precision] not in able:
+        raise _no_precision(precision, device, f"it has {', '.join(_precisions(able)) or 'no other'}")
+
+
+def _precisions(able: set[str]) -> list[str]:
+    return [name for name, capability in _CAPABILITIES.items() if capability in able]
+
+
+def _no_precision(precision: str, device: str, why: str) -> WasiNNError:
+    return unsupported(f'precision = "{precision}": openvino\'s device {device} cannot compute in it; {why}')
+
+
+def _settings(target: Target, options: LoadOptions) -> tuple[dict[str, Any], int]:
     """The runtime's settings, and how many copies of the model are worth it."""
+    precision, threads = options.precision, options.threads
     if target is Target.TPU:
-        return {}, 1  # by its documentation it computes in f16, and takes no other hint
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
+        # By its documentation it computes in f16, and takes no other hint.
+        return ({_PRECISION: precision} if precision else {}), 1
+    settings: dict[str, Any] = {_PRECISION: precision or "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
     if target is not Target.CPU:
         return settings, 1
     settings["LOG_LEVEL"] = "LOG_NONE"
@@ -133,7 +159,14 @@ def _settings(target: Target, threads: int | None) -> tuple[dict[str, Any], int]
 
 
 def _compile(network: Any, device: str, settings: Mapping[str, Any], _keep: Any) -> Any:
-    return _core().compile_model(network, device, dict(settings))
+    compiled = _core().compile_model(network, device, dict(settings))
+    wanted = settings.get(_PRECISION, "f32")
+    if wanted != "f32":
+        # A CPU without f16 takes the hint, and computes in bf16.
+        name = compiled.get_property(_PRECISION).get_type_name()
+        if name != wanted:
+            raise _no_precision(wanted, device, f"it would compute in {name}")
+    return compiled
 
 
 def _ports(network: Any, lore: Lore) -> Ports:

@@ -111,6 +111,13 @@ def add_parser(commands: Subparsers) -> None:
     shown.add_argument("--stats", action="store_true", help="calls, bytes and times, at the end")
     shown.add_argument("--trace", action="store_true", help="one line for each WASI-NN call (slower)")
     shown.add_argument("--quiet", action="store_true", help="do not show why calls failed")
+    kept = parser.add_argument_group("what is kept")
+    kept.add_argument(
+        "--record",
+        metavar="DIR",
+        help="write the inputs and outputs of each compute to this new folder: DIR/0000, DIR/0001, ... "
+        "(slower; the first 1000)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -129,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
         invoke=options.invoke,
         invoke_args=arguments if options.invoke else (),
         trace=options.trace,
+        record=options.record,
     )
     if result.value is not None:
         values = result.value if isinstance(result.value, tuple) else (result.value,)

@@ -7,9 +7,8 @@ A picture is 8-bit RGB to begin with. An image input's numbers are made from it 
 2. `colour` orders the channels (gray is ITU-R 601 luma, as Pillow's mode L).
 3. value = (low + p / 255 * (high - low) - mean) / std, with `range` = [low, high]; `mean` and `std` are of
    the tensor's own channel order.
-4. With a `quantization`, value / scale + zero point, rounded (halves away from zero) and
-   saturated; an integer type without one
-   holds the value itself, rounded and saturated.
+4. With a `quantization`, value / scale + zero point, rounded (halves away from zero) and saturated; an
+   integer type without one holds the value itself, rounded and saturated alike.
 5. `layout` orders the dimensions; a leading N is a batch dimension.
 """
 

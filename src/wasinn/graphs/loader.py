@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wasinn.backends import lookup
-from wasinn.backends.base import Graph
+from wasinn.backends.base import Backend, Graph
 from wasinn.contracts.bound import Bound, bind
 from wasinn.contracts.contract import Contract
-from wasinn.errors import BackendError, ConfigError, WasiNNError, runtime_error
+from wasinn.errors import BackendError, ConfigError, WasiNNError, runtime_error, unsupported
 from wasinn.graphs import detect, labels
 from wasinn.graphs.adapted import AdaptedGraph
 from wasinn.graphs.checked import CheckedGraph
@@ -58,7 +58,8 @@ class Loader:
         """Loads `source`; `loading` can end that, if it is in a worker process.
 
         Raises WasiNNError: invalid_encoding for content that is not what it is labelled, or that no
-        backend serves; else as the backend says.
+        backend serves; unsupported_operation for a precision that the backend cannot be told; else as
+        the backend says.
         """
         encoding = source.encoding
         if encoding is Encoding.AUTODETECT:
@@ -71,6 +72,7 @@ class Loader:
         except BackendError as error:
             refused = WasiNNError(ErrorCode.INVALID_ENCODING, str(error))
             raise _with_label_hint(refused, source, encoding) from error
+        _check_precision(backend, source.options.precision)
         isolated = (
             backend.isolation == "always" if source.isolation is None else source.isolation == "process"
         )
@@ -98,6 +100,17 @@ class Loader:
             graph = ReshapedGraph(graph)
         label = labels.read(source.model, encoding)
         return LoadedGraph(graph, encoding, backend.name, isolated, label, bound)
+
+
+def _check_precision(backend: Backend, precision: str | None) -> None:
+    """Raises WasiNNError (unsupported_operation) for one that the backend cannot be told."""
+    if precision is None or precision in backend.precisions:
+        return
+    able = ", ".join(each.name for each in lookup.all_backends() if precision in each.precisions)
+    raise unsupported(
+        f'precision = "{precision}": {backend.name} computes in the model\'s own types, which no option '
+        f"changes; backends that can be told: {able or 'none'}"
+    )
 
 
 def _under_contract(graph: Graph, source: GraphSource, contract: Contract) -> tuple[Graph, Bound]:

@@ -25,6 +25,7 @@ from wasinn.errors import BackendError, ConfigError, WasiNNError
 from wasinn.graphs.config import parse_backends, read_config
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.permissions import Permissions
+from wasinn.graphs.recorded import FolderRecorder, Recorder, Recording
 from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
 from wasinn.host import GuestHost, Shared
@@ -190,6 +191,7 @@ class Host:
         invoke: str | None = None,
         invoke_args: Sequence[int | float | str] = (),
         trace: bool = False,
+        record: str | Path | Recorder | None = None,
     ) -> RunResult:
         """Runs a guest to its end, in a thread of its own, and says how it ended.
 
@@ -197,11 +199,12 @@ class Host:
         `invoke` calls an exported function in its place, with `invoke_args` (text is read as the
         parameter's type). `args` come after the guest's name. `dirs` are host directories that the
         guest may read, as `{"/guest/path": "host/path"}` or `["HOST[::GUEST][:rw]"]`. Limits that
-        are not given are the host's.
+        are not given are the host's. `record` keeps the inputs and outputs of every compute: in a new
+        folder, or by a recorder (wasinn.graphs.recorded); the time that takes is the run's.
 
         A trap, a limit and an exit are results. Raises GuestError for what is not a guest that can
-        run here, ConfigError for a directory that is not there, KeyboardInterrupt when interrupted,
-        after the guest has been ended.
+        run here, ConfigError for a directory that is not there or a folder for records that is not
+        empty, KeyboardInterrupt when interrupted, after the guest has been ended.
         """
         given = {"deadline": deadline, "max_memory": max_memory, "max_output": max_output, "fuel": fuel}
         limits = _replaced(self.limits, given)
@@ -214,7 +217,13 @@ class Host:
         world = World(
             (guest.name, *args), {} if env is None else env, _directories(dirs), stdin, stdout, stderr
         )
-        make = functools.partial(Instance, guest, self._shared, world, limits, long_lived=True, trace=trace)
+        shared = self._shared
+        if record is not None:
+            recorder = FolderRecorder(record) if isinstance(record, str | Path) else record
+            if not isinstance(recorder, Recorder):
+                raise ConfigError(f"record is a folder or a recorder, not {record!r}")
+            shared = replace(shared, recording=Recording(recorder, guest.name))
+        make = functools.partial(Instance, guest, shared, world, limits, long_lived=True, trace=trace)
         run = Run(guest, make, invoke, invoke_args)
         return call_elsewhere(run.result, run.interrupt)
 
