@@ -14,7 +14,7 @@ EXTRAS ?= all,test,bench
 # Tests run in as many processes as there are cores.
 JOBS ?= auto
 
-.PHONY: demo test check bench chart soak format clean
+.PHONY: demo test check bench chart diagnoses soak format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -35,6 +35,10 @@ bench: $(VENV)/.test
 # Draws the chart of native against guest against pure wasm; the last needs Node and npm.
 chart: $(VENV)/.test
 	$(BIN)/python benchmarks/chart.py $(CHART)
+
+# How often `wasinn diagnose` names the right cause: a line for each mistake, and the figure.
+diagnoses: $(VENV)/.test
+	$(BIN)/python benchmarks/diagnoses.py $(DIAGNOSES)
 
 # What takes too long for `make test`: random calls for ten minutes, thousands of mutated model files of
 # each encoding, and many more examples.
