@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """wasinn runs WebAssembly guests that do machine-learning inference through WASI-NN."""
 
+from wasinn.contracts.contract import Contract
+from wasinn.contracts.parse import read_contract
 from wasinn.errors import BackendError, ConfigError, Error, GuestError, WasiNNError
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.source import GraphSource
 from wasinn.host import Stats
+from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.embedding import Host
 from wasinn.runtime.guest import Guest
 from wasinn.runtime.instance import Instance
@@ -18,6 +21,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendError",
     "ConfigError",
+    "Contract",
+    "DirectGraph",
     "Directory",
     "Encoding",
     "Error",
@@ -37,4 +42,5 @@ __all__ = [
     "TensorType",
     "Trap",
     "WasiNNError",
+    "read_contract",
 ]
