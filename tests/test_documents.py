@@ -46,7 +46,9 @@ def test_the_documented_options_are_the_commands(command: str) -> None:
         [sys.executable, "-m", "wasinn", command, "--help"], capture_output=True, text=True, check=True
     ).stdout
     # The first words of a line: what an epilog's examples mention is further in.
-    offered = set(re.findall(r"^  (?:-\w(?: \w+)?, )?(--[a-z][a-z-]+[a-z0-9])", text, re.MULTILINE)) - {"--help"}
+    offered = set(re.findall(r"^  (?:-\w(?: \w+)?, )?(--[a-z][a-z-]+[a-z0-9])", text, re.MULTILINE)) - {
+        "--help"
+    }
     page = (ROOT / "docs" / "cli.md").read_text()
     (section,) = re.findall(rf"^## wasinn {command}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     # A command of a few options has them in its text.

@@ -92,6 +92,9 @@ def _from_file(content: bytes, name: str) -> Pixels:
     image_module = pillow()
     try:
         with image_module.open(io.BytesIO(content)) as image:
+            if image.format == "EPS":
+                # A program in PostScript, which Pillow would hand to Ghostscript to run.
+                raise ConfigError(f"{name} is EPS, which is not read; {_CONVERT}")
             limit = image_module.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise ConfigError(_too_large(name, f"{image.width}x{image.height} pixels", limit))
