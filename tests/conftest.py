@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,16 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of real models at {folder}; set WASINN_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logger() -> Iterator[None]:
+    """The logger as it was: a command that is called in this process shows its log on a stderr that pytest
+    takes away again, and keeps it from caplog."""
+    logger = logging.getLogger("wasinn")
+    kept = (logger.handlers, logger.level, logger.propagate)
+    yield
+    logger.handlers, logger.level, logger.propagate = kept
 
 
 MakeDriver = Callable[..., Driver]

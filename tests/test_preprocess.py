@@ -778,3 +778,11 @@ def test_mnist_reads_the_digit(data: Path, name: str, digit: int) -> None:
     given = contract(size=(28, 28), layout="NCHW", colour="GRAY")
     scores = answer(GraphSource.from_files(data / "mnist" / "mnist.onnx"), data / "mnist" / name, given)
     assert scores.argmax() == digit
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    with pytest.raises(ConfigError, match="EPS"):
+        read_picture(tmp_path / "a.eps")
