@@ -18,7 +18,7 @@ import pytest
 
 import wasinn
 from conftest import require_backend
-from wasinn.agreement.diagnose import Side, diagnose_graphs
+from wasinn.agreement.diagnose import Side, diagnose_graphs, diagnose_tensor
 from wasinn.agreement.sending import Scene
 from wasinn.agreement.witness import Witness
 from wasinn.cli.main import main
@@ -104,6 +104,43 @@ def test_another_network_is_not_explained() -> None:
             Side("other", Shuffled(graph, 0, 0, scenes), network.assumption),
         )
     assert found.verdict in ("unexplained", "ambiguous")
+
+
+def test_two_label_files_are_matched_by_their_labels(data: Path) -> None:
+    """1000 labels without a background and 1001 with one, offset 0 in both: nothing is wrong."""
+    found = {each.name: each for each in diagnoses.networks(data)}
+    _network("digits.onnx", None)
+    onnx, quantized = found["mobilenet_v2.onnx"], found["mobilenet_v2 u8 tflite"]
+    labels = onnx.assumption.output.labels
+    assert labels is not None
+    output = replace(onnx.assumption.output, labels=labels[1:], label_offset=0)
+    scenes = [Scene(path.name, read_picture(path)) for path in onnx.pictures]
+    with DirectGraph("q", quantized.source) as one, DirectGraph("o", onnx.source) as other:
+        right = Side("q", Witness(one, 0, 0, scenes), quantized.assumption)
+        suspect = Side("o", Witness(other, 0, 0, scenes), replace(onnx.assumption, output=output))
+        assert diagnose_graphs(right, suspect).verdict == "agree"
+        # What somebody wrote down is trusted, and not what was guessed, whichever comes first.
+        image = onnx.assumption.input.image
+        assert image is not None
+        wrong = replace(onnx.assumption.input, image=replace(image, mean=(0.0,) * 3, std=(1.0,) * 3))
+        guessed = replace(suspect, assumption=replace(suspect.assumption, input=wrong), guessed=True)
+        diagnosis = diagnose_graphs(guessed, right)
+        assert (diagnosis.verdict, diagnosis.blamed, diagnosis.causes) == ("named", "o", ("mean and std",))
+
+
+def test_tensors_that_cannot_be_the_picture_are_not_explained() -> None:
+    network = _network("digits.onnx", None)
+    with DirectGraph(network.name, network.source) as graph:
+        scene = Scene("two.png", read_picture(network.pictures[0]))
+        right = faulty_tensors.make(network.pictures[0], network.recipe)
+        broken = right.copy()
+        broken[0, 0, 0, 0] = np.nan
+        for sent, words in ((np.zeros_like(right), "every number"), (broken, "NaN")):
+            found = diagnose_tensor("g", sent, scene, network.assumption, graph.inputs[0])
+            assert found.verdict == "unexplained"
+            assert any(words in note for note in found.notes)
+        found = diagnose_tensor("g", right.reshape(-1), scene, network.assumption, graph.inputs[0])
+        assert (found.verdict, found.causes) == ("named", ("dims",))
 
 
 # -- the command ------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from wasinn.contracts.class_order import class_order
 from wasinn.contracts.contract import OutputContract
+from wasinn.errors import ConfigError
 from wasinn.imaging.boxes import Box, find_boxes
 from wasinn.imaging.masks import class_map
 from wasinn.imaging.preprocess import Placement
@@ -85,10 +87,18 @@ def answer_of(
 ) -> Answer:
     """An output's real numbers (dequantized) in the common form. Raises ConfigError where they cannot be what
     the contract says."""
-    if contract.kind in ("logits", "probabilities"):
+    if values.size == 0:
+        raise ConfigError(f"the output {contract.name!r} is empty, {format_dims(values.shape)}")
+    # Softmax of one number is 1 whatever it is.
+    if contract.kind == "probabilities" or (contract.kind == "logits" and values.size > 1):
         shares = probabilities(values, contract).astype(np.float64)
         return Answer(contract.name, "classes", shares, contract, contract.label_offset)
     if contract.kind == "mask":
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            wrong = int(values.size - np.isfinite(values).sum())
+            raise ConfigError(
+                f"{wrong} of the {values.size} numbers of the mask {contract.name!r} are NaN or infinite"
+            )
         return Answer(contract.name, "mask", class_map(values, contract), contract)
     if contract.kind == "boxes" and boxes is not None:
         return Answer(contract.name, "boxes", np.empty(0), contract, boxes=tuple(boxes))
@@ -129,33 +139,62 @@ def _not_comparable(why: str) -> Difference:
     return Difference(1.0, 1.0, 1.0, None, None, why)
 
 
+def aligned(a: Answer, b: Answer) -> tuple[Array, Array]:
+    """The probabilities of two answers over the label lines of either, in the lines of `a`; 0 for a class
+    that one of them does not have.
+
+    Where both have label lists and these differ, classes belong together by their labels, as in adapting.
+    """
+    values, first = b.values, b.first
+    one, other = a.contract.labels, b.contract.labels
+    if one is not None and other is not None and one != other:
+        try:
+            order = class_order(a.contract, b.contract, len(b.values), "labels")
+        except ConfigError:
+            order = None  # nothing in common: the lines are all there is
+        else:
+            first = a.first
+        if order is not None:
+            values = np.array([b.values[at] if at >= 0 else 0.0 for at in order])
+            lost = float(np.delete(b.values, [at for at in order if at >= 0]).sum())
+            if lost > 0:  # what only `b` knows goes to a line of its own, after all others
+                end = max(a.first + len(a.values), first + len(values))
+                values = np.concatenate([values, np.zeros(end - first - len(values)), [lost]])
+    low = min(a.first, first)
+    high = max(a.first + len(a.values), first + len(values))
+    left, right = np.zeros(high - low), np.zeros(high - low)
+    left[a.first - low : a.first - low + len(a.values)] = a.values
+    right[first - low : first - low + len(values)] = values
+    return left, right
+
+
 def _classes(a: Answer, b: Answer, k: int) -> Difference:
-    first = max(a.first, b.first)
-    end = min(a.first + len(a.values), b.first + len(b.values))
-    if end - first < 1:
-        return _not_comparable("the two have no class in common: is label_offset right?")
-    # What only one of the two knows is left out, and the rest shared out anew.
-    left = _normalised(a.values[first - a.first : end - a.first])
-    right = _normalised(b.values[first - b.first : end - b.first])
+    left, right = aligned(a, b)
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
         return Difference(1.0, 1.0, 1.0, False, 0.0, "not all probabilities are numbers")
     gaps = np.abs(left - right)
     order_a, order_b = np.argsort(-left, kind="stable"), np.argsort(-right, kind="stable")
-    count = min(k, len(left))
+    count = min(k, len(a.values), len(b.values))
     overlap = len(set(order_a[:count].tolist()) & set(order_b[:count].tolist())) / count
+    # Of probabilities that sum to 1 this is the total variation.
+    total = float(np.abs(left).sum() + np.abs(right).sum())
     return Difference(
-        distance=float(gaps.sum() / 2),
+        distance=min(1.0, float(gaps.sum()) / total) if total > 0 else 0.0,
         largest=float(gaps.max()),
         mean=float(gaps.mean()),
-        top1=a.top == b.top if first <= (a.top or 0) < end else bool(order_a[0] == order_b[0]),
+        top1=bool(order_a[0] == order_b[0]),
         overlap=overlap,
+        note=other_networks(a, b),
     )
 
 
-def _normalised(values: Array) -> Array:
-    """Probabilities that sum to 1. What is outside 0..1 was no probability; it stays as it is, but scaled."""
-    total = float(np.abs(values).sum())
-    return values / total if total > 0 else values
+def other_networks(a: Answer, b: Answer) -> str:
+    """A doubt about two answers whose numbers of classes differ by more than a background."""
+    if a.contract.labels is not None and b.contract.labels is not None:
+        return ""
+    if abs(len(a.values) - len(b.values)) <= 2:
+        return ""
+    return f"they have {len(a.values)} and {len(b.values)} classes: are they the same network?"
 
 
 def _masks(a: Answer, b: Answer) -> Difference:
@@ -210,8 +249,13 @@ def _raw(a: Answer, b: Answer, k: int) -> Difference:
         same = bool(np.array_equal(left, right, equal_nan=True))
         return Difference(float(not same), float(not same), float(not same), note="not all are numbers")
     gaps = np.abs(left - right)
-    size = float(np.sqrt(np.mean(left**2)) + np.sqrt(np.mean(right**2))) / 2
-    relative = float(np.sqrt(np.mean(gaps**2))) / size if size > 0 else 0.0
+    # Divided first: squares of very large or small numbers are none that a float can hold.
+    largest = float(max(np.abs(left).max(), np.abs(right).max()))
+    scale = largest or 1.0
+    sizes = [float(np.sqrt(np.mean((each / scale) ** 2))) for each in (left, right, gaps)]
+    relative = sizes[2] / (sizes[0] + sizes[1]) * 2 if largest > 0 else 0.0
+    if not np.isfinite(relative):
+        relative = 1.0
     top1 = overlap = None
     if _is_list(a.values) and _is_list(b.values):
         count = min(k, left.size)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,7 @@ def compare(
         except Error as error:
             outcomes.append(Outcome(given.name, str(given.path), error=_reason(error)))
             continue
-        runs = [_run(side, given, pixels) for side in sides]
+        runs = _with_labels([_run(side, given, pixels) for side in sides])
         first = runs[0]
         rows = tuple(_row(run, first if at else None, tolerances, top) for at, run in enumerate(runs))
         kinds |= {answer.kind for run in runs if isinstance(run, Run) for answer in run.answers}
@@ -149,6 +149,33 @@ def _run(side: Side, given: Input, pixels: Pixels | None) -> Run | str:
         return side.run(given, pixels)
     except Error as error:
         return _reason(error)
+
+
+def _with_labels(runs: Sequence[Run | str]) -> list[Run | str]:
+    """With the labels of a side that has them for classes of the same lines on a side that has none."""
+    known = [
+        run for run in runs if isinstance(run, Run) and any(each.contract.labels for each in run.answers)
+    ]
+    return [_labelled(run, known) if isinstance(run, Run) and known else run for run in runs]
+
+
+def _labelled(run: Run, known: Sequence[Run]) -> Run:
+    answers = list(run.answers)
+    for at, answer in enumerate(answers):
+        if answer.kind != "classes" or answer.contract.labels is not None:
+            continue
+        for other in known:
+            lender = next((one for one, each in pair(other.answers, run.answers) if each is answer), None)
+            # Other counts than with and without a background are of other classes.
+            if (
+                lender is not None
+                and lender.contract.labels
+                and abs(lender.values.size - answer.values.size) <= 2
+            ):
+                contract = replace(answer.contract, labels=lender.contract.labels)
+                answers[at] = replace(answer, contract=contract)
+                break
+    return replace(run, answers=answers)
 
 
 def _reason(error: Error) -> str:
@@ -208,7 +235,7 @@ def _summary(facts: SideFacts, at: int, outcomes: Sequence[Outcome], tolerances:
         max((each.largest for each in every), default=None),
         sum(each.mean for each in every) / len(every) if every else None,
         len(disagreeing),
-        not failed and left == 0,
+        not failed and left == 0 and bool(worked),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from wasinn.agreement.hypotheses import CAST, SIZE_SWAPPED, TRANSPOSED, TWICE, Assumption, Hypothesis
 from wasinn.agreement.search import applied
 from wasinn.contracts.contract import Contract, ImageContract
+from wasinn.tensors import format_dims
 
 #: What each cause is called.
 CAUSES = {
@@ -21,6 +22,7 @@ CAUSES = {
     "type": "the type of the numbers",
     "quantization": "the quantization",
     "batch": "the batch dimension",
+    "dims": "the dims",
     "kind": "softmax",
     "label_offset": "the label offset",
     "transposed": "height and width",
@@ -47,8 +49,8 @@ def graph_cause(name: str, change: Hypothesis, base: Assumption) -> str:
         "colour": f"{name} takes {change.value}, and was sent {image.colour}",
         "range": f"{name} takes {change.value}, and was sent {image.range[0]:g}..{image.range[1]:g}",
         "mean and std": f"{name} takes {change.value}, and was sent {_set(image)}",
-        "resize": f"{name} agrees with {change.value}, and its picture was resized by {_filter(image)}",
-        "fit": f"{name} agrees with {change.value}, and its picture was fitted by {image.fit}",
+        "resize": f"{name} answers alike with {change.value}, and the picture got {_filter(image)}",
+        "fit": f"{name} answers alike with {change.value}, and the picture was fitted by {image.fit}",
         "batch": f"{name} takes a batch dimension ({change.value}), and its contract has {image.layout}",
         "kind": f"the output of {name} is {change.value}, and was read as {base.output.kind}",
         "label_offset": f"class i of {name} is line i{_signed(change.value)} of the labels, and was read as "
@@ -56,7 +58,7 @@ def graph_cause(name: str, change: Hypothesis, base: Assumption) -> str:
         "invert": f"{name} takes {change.value}",
     }
     if change.slip is not None:
-        return f"{name} agrees with {change.value}"
+        return f"{name} answers alike when it is sent {change.value}"
     return sentences.get(change.key, f"{name} takes {change.value}")
 
 
@@ -72,6 +74,7 @@ def guest_cause(change: Hypothesis, base: Assumption) -> str:
         "resize": f"the guest resized by {change.value}; the contract says {_filter(image)}",
         "fit": f"the guest fitted the picture by {change.value}; the contract says {image.fit}",
         "batch": "the guest's dims have no batch dimension (a leading 1)",
+        "dims": f"the guest sent {change.value}; the model takes {format_dims(image.dims)}",
         "quantization": f"the guest's numbers are {change.value}",
         "invert": f"the guest sent {change.value}",
         "transposed": f"the guest sent {change.value}",
@@ -88,6 +91,7 @@ _GUEST_CURES = {
     "resize": "resize by {resize}",
     "fit": "bring the picture to the size by {fit}",
     "batch": "pass the dims {dims}",
+    "dims": "pass the dims {dims}; the numbers themselves are looked at as if they were so",
     "quantization": "quantize exactly once: value / scale + zero point, rounded",
     "invert": "turn the levels p into 255 - p, or leave them, as the contract's `invert` says",
     "transposed": "rows first: height {height}, width {width}",
@@ -109,7 +113,7 @@ def guest_cure(change: Hypothesis, base: Assumption) -> str:
         colour=image.colour,
         resize=_filter(image),
         fit=image.fit,
-        dims=list(image.dims),
+        dims=format_dims(image.dims),
         height=image.size[0],
         width=image.size[1],
         type=base.input.type.label,

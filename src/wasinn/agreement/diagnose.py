@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.agreement.answers import Answer
+from wasinn.agreement.answers import Answer, aligned, other_networks
 from wasinn.agreement.hypotheses import Assumption, Hypothesis, input_hypotheses, readings
 from wasinn.agreement.joint import search_both
-from wasinn.agreement.search import Changes, Found, Progress, applied, search
+from wasinn.agreement.search import NEAR, Changes, Found, Progress, applied, search
 from wasinn.agreement.sending import Scene, send
 from wasinn.agreement.witness import Witness, distance, read
 from wasinn.tensors import TensorSpec, format_dims
@@ -28,6 +28,10 @@ Array = np.ndarray[Any, Any]
 AGREE = 0.01
 #: ... and masks with so few other pixels: a runtime's rounding moves a few in a million.
 AGREE_PIXELS = 0.0005
+#: Two artifacts of one network that give the same answers are up to this far apart without a mistake.
+ARTIFACTS = 0.15
+#: What explains a tensor makes one this near: it is one picture, and nothing but rounding is left.
+NEAR_TENSOR = 0.05
 #: Tensors this near are the same: a step of 255 in a few places.
 SAME_TENSOR = 0.004
 
@@ -95,37 +99,58 @@ def diagnose_graphs(reference: Side, suspect: Side, progress: Progress | None = 
     agree those win with which the answers are surest.
     """
     right = reference.witness.answers(reference.assumption)
-
-    def evaluate(assumption: Assumption) -> float:
-        pairs = zip(right, suspect.witness.answers(assumption), strict=True)
-        return float(np.mean([distance(a, b) for a, b in pairs]))
-
-    before = evaluate(suspect.assumption)
-    notes = _failures(reference, suspect)
+    given = suspect.witness.answers(suspect.assumption)
+    before = _mean_distance(right, given)
+    notes = [*_failures(reference, suspect), *_strangers(right, given)]
+    found = Found(before, None)
     if before <= (AGREE_PIXELS if suspect.assumption.output.kind == "mask" else AGREE):
-        found = Found(before, None)
         return _diagnosis("agree", reference, suspect, (), (), found, notes)
-    changed_reference: Changes = ()
-    if reference.guessed:
-        changed_reference, found = search_both(reference, suspect, progress)
-    else:
-        found = search(
-            suspect.assumption,
-            input_hypotheses(suspect.assumption, suspect.witness.spec, _resizable(suspect)),
-            readings(suspect.assumption),
-            evaluate,
-            lambda a, b: _same_numbers(suspect.witness, a, b),
-            progress,
-        )
+    if _strangers(right, given):
+        return _diagnosis("unexplained", reference, suspect, (), (), found, notes)
+    changed: Changes = ()
+    if not reference.guessed:
+        found = _search_one(suspect, right, progress)
+    elif not suspect.guessed:
+        # What was written down is trusted, and not what was read off a file.
+        found = _search_one(reference, given, progress)
+        changed = found.best.changes if found.best is not None else ()
+    if found.best is None and reference.guessed:
+        changed, found = search_both(reference, suspect, progress)
     if found.best is None:
-        evidence = _evidence(reference, suspect, (), ())
-        if found.likely is not None:
-            return _diagnosis("likely", reference, suspect, found.likely.changes, (), found, notes)
-        alike = all(each.same_before for each in evidence)
+        alike = all(each.same_before for each in _evidence(reference, suspect, (), ()))
+        if found.likely is not None and not (alike and before <= ARTIFACTS):
+            likely = found.likely.changes
+            one, other = ((), likely) if not reference.guessed else (likely, ())
+            return _diagnosis("likely", reference, suspect, other, one, found, notes)
         return _diagnosis("agree" if alike else "unexplained", reference, suspect, (), (), found, notes)
-    changes = tuple(each for each in found.best.changes if each not in changed_reference)
     verdict = "named" if found.named else "ambiguous"
-    return _diagnosis(verdict, reference, suspect, changes, changed_reference, found, notes)
+    changes = found.best.changes[len(changed) :]
+    return _diagnosis(verdict, reference, suspect, changes, changed, found, notes)
+
+
+def _search_one(side: Side, wanted: Sequence[Answer | None], progress: Progress | None) -> Found:
+    """The changes of one side under which it answers as is wanted."""
+    return search(
+        side.assumption,
+        input_hypotheses(side.assumption, side.witness.spec, _resizable(side)),
+        readings(side.assumption),
+        lambda tried: _mean_distance(wanted, side.witness.answers(tried)),
+        lambda a, b: _same_numbers(side.witness, a, b),
+        progress,
+    )
+
+
+def _mean_distance(a: Sequence[Answer | None], b: Sequence[Answer | None]) -> float:
+    return float(np.mean([distance(one, other) for one, other in zip(a, b, strict=True)]))
+
+
+def _strangers(right: Sequence[Answer | None], given: Sequence[Answer | None]) -> list[str]:
+    """A note where the two sides cannot be one network."""
+    for a, b in zip(right, given, strict=True):
+        if a is not None and b is not None and a.kind == b.kind == "classes":
+            doubt = other_networks(a, b)
+            return [doubt] if doubt else []
+    return []
 
 
 def diagnose_tensor(
@@ -145,14 +170,20 @@ def diagnose_tensor(
     notes = _shape_notes(sent, spec)
     numbers = np.ascontiguousarray(sent).reshape(-1).astype(np.float64)
     right = send(scene, assumption, spec)
-    spread = float(np.nanstd(numbers)) / 2 + (float(np.std(right)) / 2 if right is not None else 0.0)
+    hopeless = _hopeless(numbers, right)
+    if hopeless:
+        evidence = _tensor_evidence(sent, right, None, witness, assumption, scene)
+        return Diagnosis(
+            "unexplained", "the contract", name, "", (), Found(1.0, None), evidence, (), (*notes, hopeless)
+        )
+    spread = float(np.std(numbers)) / 2 + (float(np.std(right)) / 2 if right is not None else 0.0)
 
     def evaluate(tried: Assumption) -> float:
         made = send(scene, tried, spec)
         if made is None or made.size != numbers.size:
             return 1.0
         gaps = made.reshape(-1).astype(np.float64) - numbers
-        error = float(np.sqrt(np.nanmean(gaps**2)))
+        error = float(np.sqrt(np.mean(gaps**2)))
         return min(1.0, error / spread) if spread > 0 else float(error > 0)
 
     def same(a: Assumption, b: Assumption) -> bool:
@@ -179,15 +210,19 @@ def diagnose_tensor(
         evaluate,
         same,
         progress,
+        near=NEAR_TENSOR,
     )
     made = send(scene, applied(assumption, found.best.changes), spec) if found.best is not None else None
-    verdict = "unexplained" if found.best is None else "named" if found.named else "ambiguous"
+    if found.best is not None:
+        verdict, changes = ("named" if found.named else "ambiguous"), found.best.changes
+    else:
+        verdict, changes = "unexplained", ()
     return Diagnosis(
         verdict,
         "the contract",
         name,
         name if found.best is not None else "",
-        (*_shape_hypothesis(sent, spec), *(found.best.changes if found.best is not None else ())),
+        (*_shape_hypothesis(sent, spec, changes), *changes) if found.best is not None else (),
         found,
         _tensor_evidence(sent, right, made, witness, assumption, scene),
         (),
@@ -195,12 +230,29 @@ def diagnose_tensor(
     )
 
 
-def _shape_hypothesis(sent: Array, spec: TensorSpec) -> list[Hypothesis]:
-    """Dims or a type that the port refuses, as a hypothesis that needs no trying."""
-    found = []
+def _hopeless(numbers: Array, right: Array | None) -> str:
+    """Why a tensor cannot be the picture's in any way; empty where it can."""
+    if not np.isfinite(numbers).all():
+        count = int(numbers.size - np.isfinite(numbers).sum())
+        return f"{count} of the tensor's {numbers.size} numbers are NaN or infinite"
+    if numbers.size and np.ptp(numbers) == 0 and (right is None or np.ptp(right) > 0):
+        return (
+            f"every number of the tensor is {numbers[0]:g}: was nothing written to it, or were numbers from "
+            "0 to 1 cast to whole ones?"
+        )
+    return ""
+
+
+def _shape_hypothesis(sent: Array, spec: TensorSpec, changes: Changes = ()) -> list[Hypothesis]:
+    """Dims that the port refuses, as a hypothesis that needs no trying. Another layout has other dims of the
+    same number, and is reason enough for them."""
+    if not _shape_notes(sent, spec):
+        return []
+    if sent.ndim == len(spec.dims or ()) and any(each.key in ("layout", "transposed") for each in changes):
+        return []
     if spec.dims is not None and sent.ndim == len(spec.dims) - 1:
-        found.append(Hypothesis("batch", "no batch dimension"))
-    return found
+        return [Hypothesis("batch", "no batch dimension")]
+    return [Hypothesis("dims", f"dims {format_dims(sent.shape)}")]
 
 
 def _shape_notes(sent: Array, spec: TensorSpec) -> list[str]:
@@ -333,13 +385,18 @@ def said(answer: Answer | None, reference: Answer | None) -> str:
         # Labels are the other side's where this one has none.
         line, share = answer.best(1)[0]
         label = answer.label(line)
-        if reference is not None and reference.kind == "classes" and label.startswith("class "):
+        if (
+            reference is not None
+            and reference.kind == "classes"
+            and answer.contract.labels is None
+            and abs(len(reference.values) - len(answer.values)) <= 1
+        ):
             label = reference.label(line)
         return f"{label} ({share:.1%})"
     if answer.kind == "mask":
         if reference is None or reference is answer or reference.values.shape != answer.values.shape:
             return f"{len(np.unique(answer.values))} classes"
-        return f"{float(np.mean(answer.values == reference.values)):.1%} of its pixels"
+        return f"{float(np.mean(answer.values == reference.values)):.1%} the same"
     if answer.kind == "boxes":
         return f"{len(answer.boxes)} boxes"
     if answer.top is not None:
@@ -351,7 +408,8 @@ def _same_answer(a: Answer | None, b: Answer | None) -> bool:
     if a is None or b is None or a.kind != b.kind:
         return False
     if a.kind == "classes":
-        return a.top == b.top
+        left, right = aligned(a, b)
+        return int(np.argmax(left)) == int(np.argmax(right)) and distance(a, b) <= NEAR
     if a.kind == "mask":
         return a.values.shape == b.values.shape and bool(np.mean(a.values == b.values) >= 0.99)
     if a.top is not None and b.top is not None:

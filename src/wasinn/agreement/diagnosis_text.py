@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wasinn.agreement.cures import contract_lines, graph_cause, guest_cause, guest_cure, title
-from wasinn.agreement.diagnose import Diagnosis, Evidence
+from wasinn.agreement.diagnose import Diagnosis
 from wasinn.agreement.hypotheses import Assumption, Hypothesis
 from wasinn.agreement.search import Candidate
 from wasinn.backends.common import one_line
@@ -25,9 +25,11 @@ def as_text(diagnosis: Diagnosis, assumptions: Sequence[Assumption]) -> str:
         lines += _unexplained(diagnosis, tensor)
     else:
         lines += _causes(diagnosis, assumptions)
-    lines += ["", *_evidence(diagnosis.evidence, diagnosis.verdict, tensor)] if diagnosis.evidence else []
-    if diagnosis.changes or diagnosis.reference_changes:
+    if diagnosis.evidence:
+        lines += ["", *_evidence(diagnosis, tensor)]
+    if diagnosis.found.best is not None or diagnosis.found.likely is not None:
         lines += ["", *_doubts(diagnosis)]
+    if diagnosis.changes or diagnosis.reference_changes:
         lines += ["", *_cure(diagnosis, assumptions)]
     return "\n".join(lines)
 
@@ -101,7 +103,9 @@ def _doubts(diagnosis: Diagnosis) -> list[str]:
             " with ".join(_change(one) for one in each.changes if one not in own) for each in found.values
         ]
         more = f", and {len(values) - 4} more" if len(values) > 4 else ""
-        lines.append(f"as good: {'; '.join(value for value in values[:4] if value)}{more}")
+        shown = [value for value in values[:4] if value]
+        if shown:
+            lines.append(f"as good: {'; '.join(shown)}{more}")
     if found.same:
         lines.append(f"the same in other words: {'; '.join(_words(each) for each in found.same[:3])}")
     if found.rivals:
@@ -141,19 +145,29 @@ def _cure(diagnosis: Diagnosis, assumptions: Sequence[Assumption]) -> list[str]:
     return lines
 
 
-def _evidence(rows: Sequence[Evidence], verdict: str, tensor: bool) -> list[str]:
-    explained = verdict in ("named", "ambiguous", "likely")
+def _evidence(diagnosis: Diagnosis, tensor: bool) -> list[str]:
+    rows = diagnosis.evidence
+    explained = diagnosis.found.best is not None or diagnosis.found.likely is not None
     second = "as sent" if tensor else "before" if explained else "suspect"
     names = ("picture", "right tensor" if tensor else "reference", second)
     shown = [[*names, "explained" if tensor else "after"][: 4 if explained else 3]]
     for row in rows:
         cells = [row.scene, row.reference, row.before, row.after]
-        shown.append([one_line(cell, 44) for cell in cells][: 4 if explained else 3])
+        shown.append([_short(cell) for cell in cells][: 4 if explained else 3])
     widths = [max(len(line[at]) for line in shown) for at in range(len(shown[0]))]
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in shown
     ]
+
+
+def _short(text: str, width: int = 44) -> str:
+    """On one line; of a long label the middle is left out, and the figure at its end kept."""
+    line = one_line(text, 400)
+    if len(line) <= width:
+        return line
+    figure = line[line.rfind(" (") :] if line.endswith(")") and " (" in line else ""
+    return line[: width - len(figure) - 3].rstrip() + "..." + figure
 
 
 def _words(candidate: Candidate) -> str:

@@ -76,6 +76,8 @@ class Hypothesis:
         """The contract's lines, without their table."""
         found = []
         for key, value in (*self.image, *self.fields):
+            if value is None:
+                continue  # a key that is left out
             if key in ("mean", "std", "range"):
                 value = "[" + ", ".join(str(float(each)) for each in value) + "]"
             elif isinstance(value, TensorType):
@@ -215,6 +217,8 @@ def output_hypotheses(base: Assumption) -> list[Hypothesis]:
             if kind != output.kind:
                 found.append(Hypothesis("kind", kind, "output", fields=(("kind", kind),)))
         for offset in (output.label_offset - 1, output.label_offset + 1):
+            if output.labels is not None and len(output.labels) - offset < (output.classes or 0):
+                continue  # the labels would end before the classes: no contract could say so
             found.append(
                 Hypothesis("label_offset", str(offset), "output", fields=(("label_offset", offset),))
             )

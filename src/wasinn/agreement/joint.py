@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wasinn.agreement.answers import Answer
-from wasinn.agreement.hypotheses import input_hypotheses, pairs, readings
+from wasinn.agreement.hypotheses import input_hypotheses, output_hypotheses, pairs, readings
 from wasinn.agreement.search import (
     ROUNDING,
     WORTH,
@@ -35,19 +35,34 @@ Answers = list[Answer | None]
 
 #: Of two ways to agree, one is surer if its answers are by this much of a probability.
 SURER = 0.03
+#: Answers to pictures are hardly ever as sure as this in the mean.
+SATURATED = 0.9995
+
+#: Ways to agree count whose answers are at least this share as sure as the surest.
+TELLING = 0.4
+
+#: The distance, how sure the less sure answers are, and the changes of the reference and of the suspect.
+Row = tuple[float, float, Changes, Changes]
 
 
 def search_both(reference: Side, suspect: Side, progress: Progress | None = None) -> tuple[Changes, Found]:
     """The changes of the reference, and what was found; its best candidate has those of both sides.
 
     Tries every change and every pair of either side's input against those of the other, and the readings of
-    the suspect's output.
+    both outputs.
     """
     sides = (_tried(reference, progress), _tried(suspect, progress))
     read = readings(suspect.assumption)
-    rows: list[tuple[float, float, Changes, Changes]] = []
+    # A label offset between the two is tried on one of them.
+    own = [(), *((each,) for each in output_hypotheses(reference.assumption) if each.key == "kind")]
+    rows: list[Row] = []
     before = 1.0
-    for first, right in sides[0]:
+    firsts = [
+        (changes := (*first, *more), reference.witness.answers(applied(reference.assumption, changes)))
+        for first, _ in sides[0]
+        for more in own
+    ]
+    for first, right in firsts:
         for second, _ in sides[1]:
             for more in ((), *read):
                 changes = (*second, *more)
@@ -57,8 +72,14 @@ def search_both(reference: Side, suspect: Side, progress: Progress | None = None
                 if not first and not changes:
                     before = gap
     best = None
+    # Answers that say nothing agree with each other: softmax of probabilities is nearly the same for all.
+    floor = TELLING * max((row[1] for row in rows if explains(row[0], before)), default=0.0)
     for count in range(1, 7):
-        level = [row for row in rows if len(row[2]) + len(row[3]) == count and explains(row[0], before)]
+        level = [
+            row
+            for row in rows
+            if len(row[2]) + len(row[3]) == count and explains(row[0], before) and row[1] >= floor
+        ]
         if not level:
             continue
         nearest = min(row[0] for row in level)
@@ -66,7 +87,7 @@ def search_both(reference: Side, suspect: Side, progress: Progress | None = None
         surest = max(row[1] for row in alike)
         # The commonest of the surest: it is tried first.
         chosen = next(row for row in alike if row[1] >= surest - SURER)
-        if best is None or chosen[0] < best[0] * WORTH - ROUNDING or chosen[1] > best[1] + SURER:
+        if best is None or chosen[0] < best[0] * WORTH - ROUNDING or _much_surer(chosen, best):
             best = chosen
     candidates = tuple(
         Candidate((*row[2], *row[3]), row[0]) for row in sorted(rows, key=lambda row: row[0])[:50]
@@ -98,6 +119,12 @@ def search_both(reference: Side, suspect: Side, progress: Progress | None = None
         candidates=candidates,
     )
     return reference_changes, found
+
+
+def _much_surer(row: Row, best: Row) -> bool:
+    """Whether more changes are worth it for surer answers: not where fewer make the two the same, and not
+    where the answers are sure of everything, as those to numbers out of all range are."""
+    return best[0] > ROUNDING and row[1] > best[1] + SURER and row[1] < SATURATED
 
 
 def _offset_placed(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import wasinn
 from wasinn.agreement.compare import Comparison, Outcome
 from wasinn.agreement.report_cards import card
-from wasinn.agreement.report_charts import badge, escaped
+from wasinn.agreement.report_charts import badge, breakable, escaped
 from wasinn.agreement.report_style import CSS
 from wasinn.agreement.summary import side_state, summary_figures, verdict
 from wasinn.agreement.words import duration, short
@@ -89,18 +89,18 @@ def _summary(found: Comparison) -> str:
         kind = "plain" if at == 0 and side.agrees else "" if side.agrees else "bad"
         state = f'<span class="chip {kind}">{escaped(side_state(side, reference=at == 0))}</span>'
         rows.append(
-            f'<tr><th scope="row">{badge(at)} {escaped(side.facts.name)}</th>'
-            f"<td>{escaped(side.facts.backend)} {escaped(side.facts.version)}</td>"
+            f'<tr><th scope="row">{badge(at)} {breakable(side.facts.name)}</th>'
+            f'<td class="words">{escaped(side.facts.backend)} {escaped(side.facts.version)}</td>'
             + "".join(f'<td class="number">{escaped(cell)}</td>' for cell in cells)
             + f'<td class="state">{state}</td></tr>'
         )
     top = "".join(f'<th scope="col" class="number">{head}</th>' for head in heads)
     return (
-        '<div class="panel scroll"><table class="grid"><caption>Time: the median of a compute. Top-1: '
-        "inputs with "
-        f"the same best class. Top-{found.top}: the share of the best classes that both have. Largest "
-        "and mean "
-        "difference: of probabilities or numbers; of masks and boxes, the share that differs.</caption>"
+        # Outside of the box that scrolls sideways, so that it is as wide as the window.
+        f'<p class="soft small">Time: the median of a compute. Top-1: inputs with the same best class. '
+        f"Top-{found.top}: the share of the best classes that both have. Largest and mean difference: of "
+        "probabilities or numbers; of masks and boxes, the share that differs.</p>"
+        '<div class="panel scroll"><table class="grid">'
         f'<thead><tr><th scope="col">Side</th><th scope="col">Backend</th>{top}<th '
         'scope="col">Result</th></tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
@@ -113,12 +113,12 @@ def _sides(found: Comparison) -> str:
     for at, side in enumerate(found.sides):
         facts = side.facts
         # A long name may break where its words do.
-        files = "<br>".join(escaped(path.name).replace("_", "_<wbr>") for path in facts.files)
+        files = "<br>".join(breakable(path.name) for path in facts.files)
         guest = f'<div class="small soft">guest: {escaped(facts.guest)}</div>' if facts.guest else ""
         options = f"<td>{escaped(facts.options)}</td>" if optional else ""
         contract = "<br>".join(escaped(line) for line in facts.contract) or '<span class="soft">none</span>'
         rows.append(
-            f'<tr><th scope="row">{badge(at)} {escaped(facts.name)}{guest}</th><td>{files}</td>'
+            f'<tr><th scope="row">{badge(at)} {breakable(facts.name)}{guest}</th><td>{files}</td>'
             f'<td class="word">{escaped(facts.encoding)}</td>{options}'
             f'<td class="contract">{contract}</td></tr>'
         )
@@ -134,7 +134,7 @@ def _inputs(outcomes: Sequence[Outcome], names: Sequence[str], anchors: dict[str
     ordered = sorted(outcomes, key=lambda each: each.agrees)
     rows = []
     for outcome in ordered[:LISTED]:
-        name = escaped(outcome.name)
+        name = breakable(outcome.name)
         if outcome.name in anchors:
             name = f'<a href="#{anchors[outcome.name]}">{name}</a>'
         if outcome.error:
@@ -148,7 +148,7 @@ def _inputs(outcomes: Sequence[Outcome], names: Sequence[str], anchors: dict[str
             chip = '<span class="chip bad">failed</span>'
         rows.append(f'<tr><th scope="row">{name}</th>{cells}<td class="state">{chip}</td></tr>')
     heads = "".join(
-        f'<th scope="col">{badge(at)} {escaped(short(name, 32))}</th>' for at, name in enumerate(names)
+        f'<th scope="col">{badge(at)} {breakable(short(name, 32))}</th>' for at, name in enumerate(names)
     )
     more = len(ordered) - LISTED
     note = f'<p class="soft small">and {more} others.</p>' if more > 0 else ""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from wasinn.agreement.answers import Difference
 from wasinn.agreement.examples import Example, OutputExample, View
-from wasinn.agreement.report_charts import badge, best_list, escaped, gap_list, histogram, letter
+from wasinn.agreement.report_charts import badge, best_list, breakable, escaped, gap_list, histogram, letter
 from wasinn.agreement.report_pictures import difference_map, image, legend, overlay, with_boxes
 from wasinn.agreement.report_style import COLOURS
 from wasinn.agreement.words import figure, short
@@ -80,7 +80,7 @@ def _view_box(at: int, name: str, content: str, reasons: Sequence[str], failed: 
         content = '<p class="soft">no such output</p>'
     return (
         f'<section class="view side{at % COLOURS}{" bad" if reasons else ""}"><header>{badge(at)}'
-        f'<b title="{escaped(name)}">{escaped(short(name))}</b></header>{why}{content}</section>'
+        f'<b title="{escaped(name)}">{breakable(short(name))}</b></header>{why}{content}</section>'
     )
 
 

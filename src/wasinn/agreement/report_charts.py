@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ def escaped(text: object) -> str:
         each if each.isprintable() or each == " " else "\N{REPLACEMENT CHARACTER}" for each in str(text)
     )
     return html.escape(shown, quote=True)
+
+
+def breakable(name: str) -> str:
+    """A file's name, escaped, that may break where its words end and not within them."""
+    return re.sub(r"(_|\.(?!\d))(?=.)", r"\1<wbr>", escaped(name))
 
 
 def letter(at: int) -> str:

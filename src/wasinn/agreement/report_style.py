@@ -69,6 +69,7 @@ tbody th { font-weight: 600; }
 .grid tbody th { min-width: 10rem; }
 .grid td.contract { min-width: 15rem; }
 .grid .word { white-space: nowrap; overflow-wrap: normal; }
+.grid .words { overflow-wrap: normal; }
 .grid tbody td.number, .grid td.state { min-width: 0; }
 .badge {
   display: inline-block; min-width: 1.5em; padding: 0 .35em; border-radius: .3em; text-align: center;
@@ -89,7 +90,7 @@ tbody th { font-weight: 600; }
 .body > .picture { flex: 0 1 15rem; margin: 0; }
 .body > .answers { flex: 1 1 30rem; min-width: 0; }
 .views {
-  display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 10.4rem), 1fr));
+  display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 11rem), 1fr));
 }
 .views.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
 .view {

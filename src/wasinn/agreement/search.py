@@ -21,7 +21,7 @@ ROUNDING = 0.002
 #: One change more must leave less than this share of the distance.
 WORTH = 0.7
 #: One change that explains less is still likely where it leaves less than this share of the distance,
-LIKELY = 0.8
+LIKELY = 0.7
 #: ... and every other one leaves this many times as much.
 OUTSTANDING = 1.1
 #: How many of the best pairs are tried with a third change.
@@ -75,11 +75,13 @@ def search(
     evaluate: Evaluate,
     same: Same,
     progress: Progress | None = None,
+    near: float = NEAR,
 ) -> Found:
     """Tries every change of the input, then every pair, then the best pairs with a third, each with every one
     of `outputs` and without; stops where the distance is explained.
 
-    `evaluate` gives the distance that an assumption leaves; `same` says whether two come to the same.
+    `evaluate` gives the distance that an assumption leaves; `same` says whether two come to the same; `near`
+    is the distance at most that an explanation leaves.
     """
     before = evaluate(base)
     candidates: list[Candidate] = []
@@ -94,9 +96,9 @@ def search(
                     candidates.append(Candidate(both, evaluate(applied(base, both))))
 
     try_all([(), *((each,) for each in inputs)])
-    if not _settled(candidates, before):
+    if not _settled(candidates, before, near):
         try_all(list(pairs(inputs)))
-        if not _settled(candidates, before):
+        if not _settled(candidates, before, near):
             doubles = [each for each in candidates if sum(one.side == "input" for one in each.changes) == 2]
             nearest = sorted(doubles, key=lambda each: each.distance)[:BEAM]
             try_all(
@@ -107,25 +109,25 @@ def search(
                     if another.key not in each.keys
                 ]
             )
-    return judge(before, base, candidates, same)
+    return judge(before, base, candidates, same, near)
 
 
-def _settled(candidates: Sequence[Candidate], before: float) -> bool:
-    best = simplest(candidates, before)
+def _settled(candidates: Sequence[Candidate], before: float, near: float) -> bool:
+    best = simplest(candidates, before, near)
     return best is not None and best.distance <= min(CLOSE, before * EXPLAINS)
 
 
-def explains(distance: float, before: float) -> bool:
-    return distance <= before * EXPLAINS and distance <= NEAR
+def explains(distance: float, before: float, near: float = NEAR) -> bool:
+    return distance <= before * EXPLAINS and distance <= near
 
 
-def simplest(candidates: Iterable[Candidate], before: float) -> Candidate | None:
+def simplest(candidates: Iterable[Candidate], before: float, near: float = NEAR) -> Candidate | None:
     """The best candidate: one with more changes only where it leaves much less."""
     best: Candidate | None = None
     for count in range(1, 7):
         level = [each for each in candidates if len(each.changes) == count]
         nearest = min(level, key=lambda each: each.distance, default=None)
-        if nearest is None or not explains(nearest.distance, before):
+        if nearest is None or not explains(nearest.distance, before, near):
             continue
         if best is None or nearest.distance < best.distance * WORTH - ROUNDING:
             # Among values that explain as well as each other, the commonest, which is tried first.
@@ -140,10 +142,12 @@ def rivalry(distance: float, before: float) -> float:
     return max(distance * APART, distance + min(ROUNDING, before / 10))
 
 
-def judge(before: float, base: Assumption, candidates: Sequence[Candidate], same: Same) -> Found:
+def judge(
+    before: float, base: Assumption, candidates: Sequence[Candidate], same: Same, near: float = NEAR
+) -> Found:
     """The simplest of the best candidates, and what explains as well as it does."""
     ordered = tuple(sorted(candidates, key=lambda each: (each.distance, len(each.changes))))
-    best = simplest(candidates, before)
+    best = simplest(candidates, before, near)
     if best is None:
         return Found(
             before,

@@ -18,6 +18,7 @@ from wasinn.errors import ConfigError
 from wasinn.graphs.detect import detect
 from wasinn.graphs.source import GraphSource
 from wasinn.imaging.preprocess import Placement
+from wasinn.runtime.beside import how_to_write
 from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.feeds import feed_file, feed_picture
 from wasinn.spec import Encoding, Target
@@ -86,7 +87,9 @@ class GraphSide:
         else:
             index = self.graph.input_index(None)
             bound = self.graph.bound.inputs.get(index) if self.graph.bound is not None else None
-            feed = feed_file(index, given.path, self.graph.inputs[index], bound, self.name)
+            feed = feed_file(
+                index, given.path, self.graph.inputs[index], bound, self.name, how_to_write(self.graph.source)
+            )
         inference = self.graph.infer({index: feed.tensor})
         if not self._warm:
             # The first compute allocates and compiles: its time would say nothing of the others.
@@ -107,13 +110,10 @@ def image_index(graph: DirectGraph) -> tuple[int, InputContract]:
         return found[0]
     if found:
         raise ConfigError(f"graph {graph.name!r} takes {len(found)} pictures; compare gives one")
-    beside = ""
-    if graph.source.model.files:
-        beside = f", or write one with `wasinn inspect --contract {graph.source.model.files[0]}`"
     lacking = "has no contract" if graph.bound is None else "has a contract without an image input"
     raise ConfigError(
-        f"graph {graph.name!r} {lacking}, so that nothing says what tensor it makes of a picture: give one "
-        f"(?contract=FILE){beside}; tensors (.npy) need none"
+        f"graph {graph.name!r} {lacking}, so that nothing says what tensor it makes of a picture; "
+        f"{how_to_write(graph.source)}. Tensors (.npy) need none"
     )
 
 
@@ -155,7 +155,7 @@ def contract_lines(graph: DirectGraph) -> tuple[str, ...]:
         words = [each.type.label]
         if (image := each.image) is not None:
             height, width = image.size
-            words += [image.layout, f"{width}x{height}", image.colour]
+            words += [image.layout, f"[{height}, {width}]", image.colour]
             words.append(f"{image.range[0]:g}..{image.range[1]:g}")
             if any(image.mean) or any(std != 1 for std in image.std):
                 words.append(f"mean {_numbers(image.mean)} std {_numbers(image.std)}")
@@ -219,8 +219,8 @@ def open_graphs(
     """The graphs, loaded, each on each of `backends`, with names that differ. Raises ConfigError and
     WasiNNError for one that cannot be loaded."""
     for backend in backends or ():
-        if backend != "all":
-            lookup.by_name(backend)
+        if backend != "all" and (found := lookup.by_name(backend)).version() is None:
+            raise ConfigError(f"--backends: {backend} is not installed: {found.install_hint}")
     placed = [
         (name or _default_name(source), each)
         for name, source in specs

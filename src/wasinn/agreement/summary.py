@@ -49,9 +49,11 @@ def side_state(side: SideSummary, reference: bool) -> str:
     failed = f"{side.failed} failed" if side.failed else ""
     if reference:
         return failed or "the reference"
-    differ = (
-        f"{side.disagreeing} of {side.compared} differ" if side.disagreeing else "" if failed else "agrees"
-    )
+    differ = ""
+    if side.disagreeing:
+        differ = f"{side.disagreeing} of {side.compared} differ"
+    elif not failed:
+        differ = "agrees" if side.compared else "nothing compared"
     return ", ".join(filter(None, (differ, failed)))
 
 

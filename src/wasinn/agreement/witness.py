@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.agreement.answers import Answer, answer_of, difference
+from wasinn.agreement.answers import Answer, aligned, answer_of, difference
 from wasinn.agreement.hypotheses import Assumption
 from wasinn.agreement.sending import Scene, send
 from wasinn.contracts.contract import InputContract, OutputContract
@@ -21,9 +21,9 @@ from wasinn.tensors import Quantization, Tensor
 Array = np.ndarray[Any, Any]
 Sent = tuple[InputContract, frozenset[str]]
 
-#: Outputs of at most so many bytes are kept, to be read in other ways: hundreds of them. Of larger ones, only
-#: what was read in them.
-_KEPT = 1 << 20
+#: Outputs and answers are kept up to so many bytes in all, for hundreds of tries; after that they are
+#: computed again.
+_MOST = 256 << 20
 
 
 class Witness:
@@ -44,6 +44,7 @@ class Witness:
         self.scenes = scenes
         self.spec = graph.inputs[input_index]
         self.computes = 0
+        self._held = 0
         self._input, self._output = input_index, output_index
         self._fixed = dict(fixed or {})
         self._computed: dict[Sent, list[Array | None]] = {}
@@ -55,7 +56,9 @@ class Witness:
         found = self._computed.get(key)
         if found is None:
             found = [self._one(send(scene, assumption, self.spec)) for scene in self.scenes]
-            if all(array is None or array.nbytes <= _KEPT for array in found):
+            size = sum(array.nbytes for array in found if array is not None)
+            if self._held + size <= _MOST:
+                self._held += size
                 self._computed[key] = found
         return found
 
@@ -80,7 +83,10 @@ class Witness:
         found = self._read.get(key)
         if found is None:
             found = [read(array, assumption) for array in self.outputs(assumption)]
-            self._read[key] = found
+            size = sum(answer.values.nbytes for answer in found if answer is not None)
+            if self._held + size <= _MOST:
+                self._held += size
+                self._read[key] = found
         return found
 
 
@@ -100,23 +106,16 @@ def read(array: Array | None, assumption: Assumption) -> Answer | None:
 def distance(a: Answer | None, b: Answer | None) -> float:
     """0 for the same answer, 1 for ones with nothing in common.
 
-    Of classes it is the Hellinger distance, sqrt(1 - sum sqrt(p q)), which sees small probabilities too;
-    else `Difference.distance`.
+    Of classes it is the Hellinger distance, which sees small probabilities too, of whatever the two sum up
+    to: sqrt(1 - 2 * sum(sqrt(p * q)) / (sum(p) + sum(q))); else `Difference.distance`.
     """
     if a is None or b is None:
         return 1.0
     if a.kind == b.kind == "classes":
-        first, end = max(a.first, b.first), min(a.first + len(a.values), b.first + len(b.values))
-        if end - first < 2:
-            return 1.0
-        left = amplitudes(a.values[first - a.first : end - a.first])
-        right = amplitudes(b.values[first - b.first : end - b.first])
-        return float(np.sqrt(max(0.0, 1.0 - float(left @ right))))
+        left, right = (
+            np.clip(np.nan_to_num(each, posinf=0.0, neginf=0.0), 0.0, None) for each in aligned(a, b)
+        )
+        total = float(left.sum() + right.sum())
+        common = float(np.sqrt(left * right).sum())
+        return float(np.sqrt(max(0.0, 1.0 - 2.0 * common / total))) if total > 0 else 1.0
     return difference(a, b).distance
-
-
-def amplitudes(values: Array) -> Array:
-    """Square roots of shares that sum to 1: what is no probability (below 0, or no number) counts as 0."""
-    clean = np.clip(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
-    total = clean.sum()
-    return np.sqrt(clean / total) if total > 0 else np.zeros_like(clean)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import os
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,16 @@ from wasinn.agreement.witness import Witness
 from wasinn.cli.common import Subparsers, log_to_terminal
 from wasinn.cli.diagnose_layers import add_layer_options, run_layers
 from wasinn.contracts import transforms
+from wasinn.contracts.bound import bind
+from wasinn.contracts.contract import Contract
 from wasinn.contracts.parse import read_contract
 from wasinn.contracts.write import to_toml
 from wasinn.errors import ConfigError
-from wasinn.graphs.recorded import is_record, read_record
+from wasinn.graphs.recorded import is_record, read_record, record_folders
 from wasinn.imaging.decode import read_picture
 from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.feeds import feed_file, kind_of
-from wasinn.tensors import Tensor
+from wasinn.tensors import Tensor, element_count, format_dims
 
 Array = np.ndarray[Any, Any]
 
@@ -94,6 +97,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     log_to_terminal()
+    _check_options(options)
     if options.layers:
         return run_layers(options)
     count = len(options.graph)
@@ -124,8 +128,21 @@ def run(options: argparse.Namespace) -> int:
         else:
             _write(Path(options.json), text + "\n")
     if options.write_contract is not None:
-        _write_contract(diagnosis, assumed, Path(options.write_contract))
+        _write_contract(diagnosis, assumed, graphs[-1], Path(options.write_contract))
     return 0 if diagnosis.verdict == "agree" else 1
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """No option is given that does nothing. Raises ConfigError."""
+    unused = (
+        ("tensor", "right", "vary", "output", "write_contract") if options.layers else ("backends", "chart")
+    )
+    for name in unused:
+        if getattr(options, name) is not None:
+            where = "with" if options.layers else "without"
+            raise ConfigError(f"--{name.replace('_', '-')} does nothing {where} --layers; leave it out")
+    if options.right is not None and options.tensor is None:
+        raise ConfigError("--right is what a --tensor is held against, and none is given")
 
 
 def _open(text: str, at: int, contract: str | None, others: list[DirectGraph]) -> DirectGraph:
@@ -156,7 +173,7 @@ def _scenes(options: argparse.Namespace) -> list[Scene]:
     return found
 
 
-def _fixed(graph: DirectGraph, options: argparse.Namespace) -> dict[int, Tensor]:
+def _fixed(graph: DirectGraph, options: argparse.Namespace, varied: int) -> dict[int, Tensor]:
     fixed = {}
     for text in options.input:
         name, equals, path = text.partition("=")
@@ -164,6 +181,8 @@ def _fixed(graph: DirectGraph, options: argparse.Namespace) -> dict[int, Tensor]
             raise ConfigError(f"--input is NAME=FILE, not {text!r}")
         index = graph.input_index(name)
         bound = graph.bound.inputs.get(index) if graph.bound is not None else None
+        if index == varied:
+            raise ConfigError(f"--input {text}: that is the input whose tensor is tried out; leave it out")
         fixed[index] = feed_file(index, Path(path), graph.inputs[index], bound, graph.name).tensor
     return fixed
 
@@ -180,7 +199,9 @@ def _graphs(
     sides = [
         Side(
             graph.name,
-            Witness(graph, each.input_index, each.output_index, scenes, _fixed(graph, options)),
+            Witness(
+                graph, each.input_index, each.output_index, scenes, _fixed(graph, options, each.input_index)
+            ),
             each.assumption,
             each.guessed,
         )
@@ -203,8 +224,15 @@ def _tensor(graph: DirectGraph, options: argparse.Namespace) -> tuple[Diagnosis,
         if options.pictures:
             raise ConfigError("give a picture, or --right, not both")
         right = _sent(Path(options.right), graph, assumed.input_index)
-        if spec.static_dims is not None:
-            right = right.reshape(spec.static_dims)
+        if not np.isfinite(right.astype(np.float64)).all():
+            raise ConfigError(f"--right {options.right}: not all of its numbers are finite")
+        dims = assumed.assumption.input.image.dims if assumed.assumption.input.image is not None else ()
+        if right.size != element_count(dims):
+            raise ConfigError(
+                f"--right {options.right} has {right.size} numbers, and the contract makes "
+                f"{element_count(dims)} ({format_dims(dims)}): it cannot be right"
+            )
+        right = right.reshape(dims)
         scene = Scene(Path(options.right).name, None, transforms.decode(right, assumed.assumption.input))
     else:
         scenes = _scenes(options)
@@ -214,7 +242,9 @@ def _tensor(graph: DirectGraph, options: argparse.Namespace) -> tuple[Diagnosis,
                 "tensor that is known to be right"
             )
         scene = scenes[0]
-    witness = Witness(graph, assumed.input_index, assumed.output_index, [scene], _fixed(graph, options))
+    witness = Witness(
+        graph, assumed.input_index, assumed.output_index, [scene], _fixed(graph, options, assumed.input_index)
+    )
     with _Progress() as progress:
         diagnosis = diagnose_tensor(
             f"the guest ({options.tensor})", sent, scene, assumed.assumption, spec, witness, progress.step
@@ -226,13 +256,20 @@ def _sent(path: Path, graph: DirectGraph, index: int) -> Array:
     """A tensor's numbers, from a record of a guest's compute or a file, in the dims that they have."""
     if path.is_dir():
         if not is_record(path):
-            raise ConfigError(f"{path} is not the record of a compute: it has no record.json (DIR/0000, say)")
+            inside = [str(each) for each in record_folders(path)[:3]]
+            more = f"; it holds {', '.join(inside)}" if inside else ": it has no record.json (DIR/0000, say)"
+            raise ConfigError(f"{path} is not the record of one compute{more}")
         inputs = read_record(path).inputs
-        if len(inputs) == 1:
-            return inputs[0].array
-        for each in inputs:
-            if each.name == graph.inputs[index].name:
-                return each.array
+        found = [each for each in inputs if len(inputs) == 1 or each.name == graph.inputs[index].name]
+        if found:
+            spec = graph.inputs[index]
+            if not spec.any_type and found[0].type not in (spec.type, spec.type.wire):
+                raise ConfigError(
+                    f"{path}: the guest sent {found[0].type.label}, and {graph.name!r} takes "
+                    f'{spec.type.label}: the host converted it (guests=, or quantization = "affine"). '
+                    "Diagnose it with a model that takes that, and the contract that it was written for"
+                )
+            return found[0].array
         listed = ", ".join(each.name for each in inputs)
         raise ConfigError(f"{path} has the inputs {listed}, and none is called {graph.inputs[index].name!r}")
     if kind_of(path) == "picture":
@@ -243,7 +280,7 @@ def _sent(path: Path, graph: DirectGraph, index: int) -> Array:
     return feed_file(index, path, graph.inputs[index], bound, graph.name).tensor.numpy()
 
 
-def _write_contract(diagnosis: Diagnosis, assumed: list[Assumed], path: Path) -> None:
+def _write_contract(diagnosis: Diagnosis, assumed: list[Assumed], graph: DirectGraph, path: Path) -> None:
     if diagnosis.verdict != "named" or diagnosis.suspect != diagnosis.blamed or len(assumed) != 2:
         raise ConfigError(
             "--write-contract: there is no one contract to write; it is written where one cause is named, "
@@ -251,9 +288,22 @@ def _write_contract(diagnosis: Diagnosis, assumed: list[Assumed], path: Path) ->
         )
     suspect = assumed[1]
     contract = cured(suspect.contract, suspect.assumption, diagnosis.changes)
+    bind(contract, graph.inputs, graph.outputs)  # what the model refuses is not written
     kept = {path: note for path, note in suspect.notes.items() if not _changed(path, diagnosis)}
-    _write(path, to_toml(contract, kept))
-    print(f"wrote {path}", file=sys.stderr)
+    _write(path, to_toml(contract, kept, _label_files(suspect.contract, path)))
+    print(f"\nwrote {path}")
+
+
+def _label_files(contract: Contract, written: Path) -> dict[str, str]:
+    """The label files that a contract's file names, by output, as paths from where another one is written."""
+    if not isinstance(contract.source, Path) or not contract.source.is_file():
+        return {}
+    outputs = tomllib.loads(contract.source.read_text(encoding="utf-8-sig")).get("output", {})
+    return {
+        name: os.path.relpath(contract.source.parent / table["labels"], written.parent)
+        for name, table in outputs.items()
+        if isinstance(table, dict) and isinstance(table.get("labels"), str)
+    }
 
 
 def _changed(path: tuple[str, ...], diagnosis: Diagnosis) -> bool:
