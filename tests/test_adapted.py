@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from wasinn.contracts.output_conversion import OutputConversion
 from wasinn.contracts.parse import parse_contract
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs.loader import LoadedGraph, Loader
+from wasinn.imaging.masks import class_map
 from wasinn.spec import TensorType
 from wasinn.tensors import Quantization, Tensor, TensorSpec
 
@@ -113,7 +115,29 @@ def test_what_one_contract_alone_names_passes_as_it_is() -> None:
     found = answer(loaded, np.full((1, 4), 5, "i4"), np.full((1, 4), 0.5, "f4"))
     assert [each[0, 0] for each in found] == [5.5, 4.5]
     with pytest.raises(WasiNNError, match="the graph has no input 'c'"):
-        load(models.add(), "[input.a]\n[input.b]\n", "[input.c]\n")
+        load(models.add(), "[input.a]\n[input.b]\n", "[input.a]\n[input.b]\n[input.c]\n")
+
+
+OWN_PAIR = "[input.left]\nport = 'a'\n[input.right]\nport = 'b'\n[output.sum]\n[output.difference]\n"
+
+
+def test_several_of_other_names_belong_together_by_their_ports() -> None:
+    guests = "[input.R]\nport = 'b'\ntype = 'i32'\n[input.L]\nport = 'a'\ntype = 'u8'\n"
+    loaded = load(models.add(), OWN_PAIR, guests)
+    assert [(spec.name, spec.type.label) for spec in loaded.graph.inputs] == [("a", "u8"), ("b", "i32")]
+    found = answer(loaded, np.full((1, 4), 5, np.uint8), np.full((1, 4), 2, "i4"))
+    assert [each[0, 0] for each in found] == [7, 3]
+    # What only the guests' contract names is no partner of what only the model's does.
+    loaded = load(models.add(), "[input.left]\nport = 'a'\ntype = 'f32'\n", "[input.b]\n")
+    assert [spec.name for spec in loaded.graph.inputs] == ["a", "b"]
+
+
+@pytest.mark.parametrize("guests", ["[input.L]\n[input.R]\n", "[input.c]\n", "[input.L]\nport = 0\n"])
+def test_several_that_nothing_tells_apart_are_refused(guests: str) -> None:
+    with pytest.raises(
+        WasiNNError, match=r"which of \[input.*for guests is which of \[input.left\], \[input.right\] of"
+    ):
+        load(models.add(), OWN_PAIR, guests)
 
 
 def test_contexts_do_not_share_what_they_convert_in() -> None:
@@ -194,6 +218,49 @@ def test_masks_lie_as_guests_want_them(layout: str, kind: str) -> None:
     assert found.tolist() == expected.tolist()
 
 
+def masks(
+    guest: dict[str, Any], scores: Any, quantization: Any = "none", own: Any = None, any_type: bool = False
+) -> OutputConversion:
+    kinds = {"float32": TensorType.F32, "uint8": TensorType.U8}
+    spec = TensorSpec("m", kinds[str(scores.dtype)], scores.shape, any_type=any_type)
+    model = OutputContract("m", kind="mask", layout="NCHW", type=own, quantization=quantization)
+    return OutputConversion(OutputContract("m", kind="mask", **guest), model, spec)
+
+
+@pytest.mark.parametrize("kind", ["f32", "u8", "i64"])
+@pytest.mark.parametrize("quantization", ["none", Quantization((1 / 256,), (10,))])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_class_ids_in_every_type_are_those_of_the_class_map(kind: str, quantization: Any, dtype: str) -> None:
+    if dtype == "float32" and quantization != "none":
+        quantization = "none"
+    scores = np.random.default_rng(0).integers(0, 255, (1, 3, 2, 4)).astype(dtype)
+    conversion = masks({"layout": "NHW", "type": TensorType.parse(kind)}, scores, quantization)
+    found = conversion.tensor(Tensor.of(scores))
+    assert (found.type.label, conversion.spec.type.label, conversion.spec.quantization) == (kind, kind, None)
+    expected = class_map(scores, OutputContract("m", kind="mask", layout="NCHW"))
+    assert found.numpy()[0].tolist() == expected.tolist()
+
+
+def test_class_ids_of_one_channel_and_of_what_is_no_number() -> None:
+    one = np.array([[[[0.9, 0.1, 0.5, np.nan]]]], "f4")
+    assert masks({"layout": "NHW"}, one)(one).tolist() == [[[1, 0, 0, 0]]]
+    bytes_ = np.array([[[[0, 100, 200]]]], np.uint8)
+    assert masks({"layout": "HW"}, bytes_, Quantization((1 / 256,), (0,)))(bytes_).tolist() == [[0, 0, 1]]
+    nan = np.array([[[[np.nan, 1]], [[5, 2]], [[1, 9]]]], "f4")
+    assert masks({"layout": "NHW"}, nan)(nan).tolist() == [[[1, 2]]]
+
+
+def test_a_quantization_for_each_class_of_a_mask() -> None:
+    each = Quantization((1.0, 10.0), (0, 0), 1)
+    scores = np.array([[[[9, 9], [9, 9]], [[5, 5], [5, 0]]]], np.uint8)
+    assert masks({"layout": "NHW"}, scores, each)(scores).tolist() == [[[1, 1], [1, 0]]]
+    real = masks({"layout": "NHWC"}, scores, each)(scores)
+    assert real[0].tolist() == [[[9, 50], [9, 50]], [[9, 50], [9, 0]]]
+    same = masks({"layout": "NHWC", "type": TensorType.U8}, scores, each)
+    assert same.spec.quantization == Quantization((1.0, 10.0), (0, 0), 3)
+    assert same(scores).tolist() == scores.transpose(0, 2, 3, 1).tolist()
+
+
 def test_class_ids_do_not_become_scores() -> None:
     own = "[output.mask]\nport = 'y'\nkind = 'mask'\nlayout = 'NHW'\n"
     with pytest.raises(
@@ -261,8 +328,87 @@ def test_classes_in_another_order_are_found_by_their_labels() -> None:
     # A label that stands twice follows its neighbours.
     shifted = classes(labels=("none", "cat", "dog", "crane", "bird", "crane"))
     assert class_order(shifted, own, 5, "") == [-1, 0, 1, 2, 3, 4]
-    # Labels of another language say nothing: the numbers do.
-    assert class_order(classes(labels=("chat", "chien", "grue", "oiseau", "grue")), own, 5, "") is None
+    # Labels of another language say nothing: the numbers do, and the log.
+    said: list[str] = []
+    french = classes(labels=("chat", "chien", "grue", "oiseau", "grue"))
+    assert class_order(french, own, 5, "[output.c]", said.append) is None
+    assert len(said) == 1
+    assert "only 0 of the 5 labels for guests and the 5 for the model are the same" in said[0]
+    assert class_order(replace(french, label_offset=1), own, 5, "") == [1, 2, 3, 4]
+
+
+def test_labels_that_do_not_tell_which_class_is_which_are_refused() -> None:
+    own = classes(labels=("cat", "dog", "crane", "bird"), **NONE)
+    with pytest.raises(ConfigError, match="only 0 of the 5 labels for guests and the 4 for the model are"):
+        class_order(classes(labels=("rien", "chat", "chien", "grue", "oiseau")), own, 4, "")
+    with pytest.raises(ConfigError, match=r"only 1 of the 4 .* \('dog' is class 0 and 1\)"):
+        class_order(classes(labels=("dog", "chat", "chien", "grue")), own, 4, "")
+
+
+def test_the_log_says_that_classes_go_by_their_index(caplog: pytest.LogCaptureFixture) -> None:
+    own = "[output.y]\nkind = 'logits'\nlabels = ['cat', 'dog']\n"
+    load(models.identity(FLOAT, [1, 2]), own, own.replace("'cat', 'dog'", "'chat', 'chien'"))
+    assert [record.levelname for record in caplog.records if "two languages" in record.message] == ["WARNING"]
+
+
+def test_a_single_logit_is_one_of_the_sigmoid_function() -> None:
+    shares = convert(classes("probabilities"), classes(**NONE), [[-7.0]])
+    assert shares[0] == pytest.approx([0.000911051], rel=1e-5)
+    back = convert(classes(), classes("probabilities", **NONE), [[0.25]])
+    assert back[0] == pytest.approx([np.log(0.25 / 0.75)])
+    assert convert(classes(), classes("probabilities", **NONE), [[1.0]]).tolist() == [[np.inf]]
+
+
+def test_one_number_for_two_labels_stays_one_number() -> None:
+    yes = classes("probabilities", labels=("no", "yes"), **NONE)
+    assert convert(yes, classes("probabilities", **NONE), [[0.2]]).tolist() == [[pytest.approx(0.2)]]
+    with pytest.raises(ConfigError, match="the model gives one number for two classes"):
+        convert(classes("probabilities", labels=("yes", "no")), yes, [[0.2]])
+    with pytest.raises(ConfigError, match="and guests want two"):
+        convert(classes("probabilities", classes=2), classes("probabilities", **NONE), [[0.2]])
+
+
+# -- a type that the model does not tell ----------------------------------------------------------------
+
+ANY = TensorSpec("c", TensorType.F32, (1, 2), any_type=True)
+
+
+def test_the_contract_says_the_type_that_the_model_does_not_tell() -> None:
+    own = classes(labels=("a", "b"), type=TensorType.F64, **NONE)
+    conversion = OutputConversion(classes(labels=("b", "a")), own, ANY)
+    found = conversion.tensor(Tensor.of(np.array([[1.0, 2.0]], "f8")))
+    assert (conversion.spec.type, found.type) == (TensorType.F32, TensorType.F32)
+    assert found.numpy().tolist() == [[2, 1]]
+    with pytest.raises(WasiNNError, match=r"^runtime_error: .*the model gave f16, and its contract says f64"):
+        conversion.tensor(Tensor.of(np.array([[1.0, 2.0]], "f2")))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i8"])
+def test_without_a_type_that_of_the_output_counts(dtype: str) -> None:
+    sent = Tensor.of(np.array([[1, 2]], dtype))
+    scores = OutputConversion(classes(labels=("b", "a")), classes(labels=("a", "b"), **NONE), ANY)
+    assert scores.tensor(sent).numpy().tolist() == [[2, 1]]
+    assert scores.tensor(sent).type is TensorType.F32
+    raw = OutputConversion(OutputContract("c"), OutputContract("c", **NONE), ANY)
+    assert raw.spec.any_type
+    assert raw.tensor(sent).type is sent.type
+    bits = Tensor.of(np.array([[1, 2]], "u2"), TensorType.BF16)
+    assert raw.tensor(bits).type is TensorType.BF16
+    with pytest.raises(WasiNNError, match="the model gave bf16, which is not converted to f32"):
+        scores.tensor(bits)
+
+
+def test_a_quantization_for_each_class_moves_with_its_class() -> None:
+    own = classes(quantization=Quantization((1.0, 2.0, 4.0), (0, 1, 2), 1), labels=("a", "b", "c"))
+    spec = TensorSpec("c", TensorType.U8, (1, 3))
+    conversion = OutputConversion(classes(labels=("c", "a"), type=TensorType.U8), own, spec)
+    assert conversion.spec.quantization == Quantization((4.0, 1.0), (2, 0), 1)
+    assert conversion(np.array([[10, 20, 30]], np.uint8)).tolist() == [[30, 10]]
+
+
+def test_an_array_of_another_width_is_no_tensor_of_a_type() -> None:
+    with pytest.raises(ValueError, match="NumPy's int64 is not as wide as f32"):
+        Tensor.of(np.zeros(2, "i8"), TensorType.F32)
 
 
 def test_quantized_scores_in_the_types_of_both() -> None:

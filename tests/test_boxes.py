@@ -172,6 +172,16 @@ def test_classes_below_the_first_label_are_background() -> None:
     assert [(each.index, each.label) for each in found] == [(2, "dog")]
 
 
+@pytest.mark.parametrize("offset", [0, 1, 5])
+def test_what_is_no_class_is_no_box(offset: int) -> None:
+    rows = np.array([[[[0, each, 0.9, 0.1, 0.1, 0.5, 0.5] for each in (float("nan"), -1, 0)]]], "f4")
+    found = OutputContract(
+        "o", 0, "boxes", labels=tuple("abcdefg"), label_offset=offset, boxes=BoxesContract("ssd")
+    )
+    boxes = find_boxes({0: rows}, [TensorSpec("o", TensorType.F32, rows.shape)], found, (100, 100))
+    assert [box.label for box in boxes] == ["abcdefg"[offset]]
+
+
 def test_the_count_ends_the_list() -> None:
     edges, scores, classes = [[0, 0, 9, 9], [20, 20, 30, 30]], [0.6, 0.9], [0, 1]
     wanted = contract(classes=2, count=3)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,17 @@ import wasinn
 from conftest import MakeDriver
 from wasinn.backends.base import Bindable
 from wasinn.contracts import transforms
+from wasinn.contracts.bound import bind
 from wasinn.contracts.contract import ImageContract, InputContract
 from wasinn.contracts.parse import parse_contract
 from wasinn.contracts.suspicion import Finding, examiner
-from wasinn.errors import WasiNNError
+from wasinn.errors import ConfigError, WasiNNError
+from wasinn.graphs.checked import CheckedGraph
 from wasinn.graphs.loader import Loader
+from wasinn.graphs.registry import Registry
 from wasinn.shipped import ROOT
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization, Tensor
+from wasinn.tensors import Quantization, SpecDims, Tensor, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -138,6 +143,9 @@ MISTAKES = [
     (BYTES, UNIT, False, "0..1", "multiply by 255"),
     (CONTRACTS["mean alone"], SIGNED, False, "-1..1", "multiply by 127.5"),
     (NORMALISED, CONTRACTS["mean alone"], True, "scaled", "divide by 255 first"),
+    (BYTES, SIGNED, False, "-1..1", "add 1 and multiply by 127.5"),
+    (BYTES, NORMALISED, False, "mean and std", "were applied"),
+    (CONTRACTS["mean alone"], NORMALISED, False, "mean and std", "were applied"),
 ]
 
 
@@ -149,6 +157,87 @@ def test_the_cause_is_named(
     assert finding is not None
     assert (finding.cause, finding.certain) == (cause, certain)
     assert remedy in finding.text
+
+
+def in_floats(path: Path) -> Array:
+    """A picture resized with floats: f32 [3, height, width], 0 to 255, no whole levels."""
+    with Image.open(path) as image:
+        channels = [np.asarray(each).astype("f4") for each in image.convert("RGB").split()]
+    planes = [Image.fromarray(each).resize(SIZE, Image.Resampling.BICUBIC) for each in channels]
+    return np.stack([np.asarray(each) for each in planes])
+
+
+def as_floats(levels: Array, of: InputContract) -> Array:
+    scale, offset = transforms.levels(of.image) if of.image is not None else (np.ones(3), np.zeros(3))
+    return (levels * scale[:, None, None] + offset[:, None, None])[None].astype("f4")
+
+
+FLOATS = [CONTRACTS[name] for name in ("0..1", "-1..1", "0..255", "mean and std", "inverted", "mean alone")]
+
+
+def float_pictures(data: Path) -> Iterator[tuple[str, Array]]:
+    for path in [*sorted((data / "images").iterdir()), data / "birds/bird.jpg"]:
+        levels = in_floats(path)
+        yield path.name, levels
+        yield f"{path.name}, clipped", levels.clip(0, 255)
+        yield f"{path.name}, dark", levels / 16
+        yield f"{path.name}, bright", 127.3 + levels / 2
+        yield f"{path.name}, without contrast", 110.2 + levels / 20
+        yield f"{path.name}, full contrast", 255 * (levels - levels.min()) / (levels.max() - levels.min())
+
+
+def test_photographs_resized_with_floats_are_not_suspected(data: Path) -> None:
+    for name, levels in float_pictures(data):
+        for of in FLOATS:
+            # That a picture of the upper half alone is 0..1 of -1..1 cannot be told.
+            if "bright" not in name or of is not SIGNED:
+                assert examine(of, as_floats(levels, of)) is None, (name, of)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent", "cause"),
+    [
+        (BYTES, SIGNED, "-1..1"),
+        (BYTES, NORMALISED, "mean and std"),
+        (BYTES, UNIT, "0..1"),
+        (NORMALISED, UNIT, "0..1"),
+        (CONTRACTS["mean alone"], NORMALISED, "mean and std"),
+    ],
+)
+def test_mistakes_with_photographs(
+    wanted: InputContract, sent: InputContract, cause: str, data: Path
+) -> None:
+    paths = list((data / "images").iterdir())
+    found = [examine(wanted, as_floats(in_floats(path).clip(0, 255), sent)) for path in paths]
+    # What is neither dark nor bright anywhere can be a picture that was normalised.
+    assert len([each for each in found if each is not None]) >= len(paths) - (wanted is NORMALISED)
+    assert all((each.cause, each.certain) == (cause, False) for each in found if each is not None)
+
+
+def test_zero_to_one_is_not_suspected_to_be_zero_to_one() -> None:
+    values = np.random.default_rng(0).uniform(0.003, 0.997, (1, 3, *SIZE)).astype("f4")
+    assert examine(UNIT, values) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((3, *SIZE), "f4"),
+        np.zeros((1, 3, 32, 31), "f4"),
+        np.zeros((1, *SIZE, 3), "f4"),
+        np.zeros((), "f4"),
+        np.zeros((1, 3, *SIZE), "f8"),
+        np.zeros((1, 3, *SIZE), np.bool_),
+    ],
+)
+@pytest.mark.parametrize("layout", ["NCHW", "CHW"])
+def test_another_form_is_a_finding_and_no_error(values: Array, layout: str) -> None:
+    if values.ndim == 3 and layout == "CHW":
+        values = values[0]
+    finding = examine(contract(layout=layout), values)
+    assert finding is not None
+    assert finding.cause == ("dims" if values.dtype == "f4" else "type")
+    assert finding.certain
 
 
 @pytest.mark.parametrize("wanted", [SIGNED, NORMALISED])
@@ -260,6 +349,104 @@ def test_strict_is_of_what_guests_speak(caplog: pytest.LogCaptureFixture) -> Non
     np.testing.assert_allclose(execution.output(0).numpy(), RIGHT, atol=1e-6)
     with pytest.raises(WasiNNError, match="values"):
         execution.set_input(0, Tensor.of(WRONG * 2))
+
+
+class AnyGraph:
+    """A graph that leaves open what it takes, as TorchScript does."""
+
+    def __init__(self, dims: SpecDims | None = None) -> None:
+        self.inputs = (TensorSpec("x", TensorType.F32, dims, any_type=True),)
+        self.outputs: tuple[TensorSpec, ...] = ()
+
+    def open(self) -> AnyExecution:
+        return AnyExecution()
+
+
+class AnyExecution:
+    def set_input(self, index: int, tensor: Tensor) -> None:
+        pass
+
+    def compute(self) -> None:
+        pass
+
+    def output(self, index: int) -> Tensor:
+        raise AssertionError
+
+    def close(self) -> None:
+        pass
+
+
+NUMBERS = "[input.x]\ntype = 'i64'\ndims = [-1, 4]\n"
+
+
+def checked(text: str, strict: bool, dims: SpecDims | None = None) -> CheckedGraph:
+    graph = AnyGraph(dims)
+    parsed = parse_contract(tomllib.loads(text), Path(), "own.toml", text)
+    return CheckedGraph(graph, bind(parsed, graph.inputs, graph.outputs), strict)
+
+
+@pytest.mark.parametrize(
+    ("text", "dims", "narrowed"),
+    [
+        (OWN, None, "f32 [?,3,32,32]"),
+        (OWN, (None, None, None, None), "f32 [?,3,32,32]"),
+        (OWN, (1, 3, None, None), "f32 [1,3,32,32]"),
+        (OWN.replace("NCHW", "HWC"), None, "f32 [32,32,3]"),
+        (NUMBERS, None, "i64 [?,4]"),
+        (NUMBERS, (2, None), "i64 [2,4]"),
+        ("[input.x]\ntype = 'u8'\n", None, "u8 [...]"),
+    ],
+)
+def test_strict_holds_what_the_model_leaves_open_against_the_contract(
+    text: str, dims: SpecDims | None, narrowed: str
+) -> None:
+    assert [str(spec) for spec in checked(text, True, dims).inputs] == [narrowed]
+    assert checked(text, False, dims).inputs == AnyGraph(dims).inputs
+
+
+def test_without_strict_another_form_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    for text in (OWN, NUMBERS):
+        execution = checked(text, False).open()
+        for values in (np.zeros((4, 4), "f4"), np.zeros(3, "i8"), np.zeros((), "u1")):
+            execution.set_input(0, Tensor.of(values))
+    assert [record.getMessage() for record in caplog.records] == [
+        "input 'image' is f32 [4,4] (64 bytes), and the contract says dims [?,3,32,32]",
+        "input 'image' is i64 [3] (24 bytes), and the contract says f32",
+        "input 'x' is f32 [4,4] (64 bytes), and the contract says i64",
+        "input 'x' is i64 [3] (24 bytes), and the contract says dims [?,4]",
+    ]
+
+
+def test_strict_refuses_what_the_model_leaves_open(drive: MakeDriver) -> None:
+    model = models.identity(TensorProto.FLOAT, ["a", "b", "c", "d"])
+    parsed = parse_contract(tomllib.loads(OWN), Path(), "own.toml", OWN)
+    for strict, code in (("true", 1), ("false", 0)):
+        driver = drive({"m": wasinn.GraphSource.from_bytes(model, contract=parsed, strict=strict)})
+        context = driver.open("m")
+        assert driver.set_f32(context, 0, RIGHT) == 0
+        assert driver.set_f32(context, 0, RIGHT.transpose(0, 2, 3, 1)) == code
+        assert driver.set_f32(context, 0, RIGHT[:, :, 1:]) == code
+
+
+def test_the_log_says_where_strict_looks_at_no_values(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "wasinn.graph")
+    checked(NUMBERS, True)
+    assert "input 'x': strict holds its type and dims against the contract, and no values" in caplog.text
+
+
+@pytest.mark.parametrize("option", ["strict", "guests"])
+def test_strict_and_guests_need_a_contract_when_a_graph_is_loaded(option: str) -> None:
+    parsed = parse_contract(tomllib.loads(OWN), Path(), "own.toml", OWN)
+    chosen = {"strict": "true", "guests": parsed}[option]
+    model = models.identity(TensorProto.FLOAT, [1, 3, *SIZE])
+    bare = wasinn.GraphSource.from_bytes(model, **{option: chosen})
+    with pytest.raises(WasiNNError, match=r"runtime_error: .*give contract as well"):
+        Loader().load(bare)
+    with pytest.raises(ConfigError, match=r"graph 'm': .*give contract as well"):
+        Registry({"m": bare})
+    later = replace(bare, contract=parsed)
+    assert Loader().load(later).bound is not None
+    assert "m" in Registry({"m": later})
 
 
 def test_the_hot_path_stays_open_without_strict() -> None:

@@ -72,6 +72,25 @@ def test_ties_go_to_the_lower_index_and_nan_comes_last() -> None:
     assert [each.index for each in top_k(least, SHARES, 3)] == [1, 0, 2]
 
 
+def test_a_single_logit_is_not_sure_of_everything() -> None:
+    assert probabilities([[-7.0]], LOGITS)[0] == pytest.approx(1 / (1 + math.exp(7)))
+    assert probabilities([[2.0]], LOGITS)[0] == pytest.approx(1 / (1 + math.exp(-2)))
+    assert probabilities([[-1e30]], LOGITS).tolist() == [0]
+    assert math.isnan(probabilities([float("nan")], LOGITS)[0])
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_one_number_with_two_labels_is_yes_or_no(kind: str) -> None:
+    contract = OutputContract("o", kind=kind, labels=("no", "yes"))
+    value = math.log(0.2 / 0.8) if kind == "logits" else 0.2
+    found = top_k([[value]], contract, 5)
+    assert [(each.index, each.label) for each in found] == [(0, "no"), (1, "yes")]
+    assert [each.score for each in found] == pytest.approx([0.8, 0.2])
+    assert [each.label for each in top_k([[-value + 1]], contract, 1)] == ["yes"]
+    one = OutputContract("o", kind=kind, labels=("cat",))
+    assert [each.name for each in top_k([[value]], one, 5)] == ["cat"]
+
+
 def test_logits_that_softmax_cannot_tell_apart_keep_their_order() -> None:
     # exp(-800) and exp(-900) are both 0.
     assert [each.index for each in top_k([-900.0, 0.0, -800.0], LOGITS, 3)] == [1, 2, 0]

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import io
+import re
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,13 @@ from wasinn.contracts.bound import bind
 from wasinn.contracts.contract import Contract
 from wasinn.contracts.parse import parse_contract, read_contract
 from wasinn.contracts.write import to_toml
+from wasinn.errors import ConfigError
 from wasinn.graphs.hint import Hints
+from wasinn.graphs.hints_tflite import _LabelFiles
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.graphs.suggest import Notes, read_hints, suggest
+from wasinn.graphs.suggest_outputs import unused_name
 from wasinn.imaging.preprocess import preprocess
 from wasinn.runtime.direct import DirectGraph
 from wasinn.spec import Encoding, TensorType
@@ -74,6 +80,8 @@ def test_the_bird_classifier_says_all_of_it(data: Path) -> None:
     )
     assert notes["input", "image", "colour"] == "TFLite metadata: its colour space"
     assert output.kind == "probabilities"
+    # Guests of this contract on another artifact have no file to take it from.
+    assert (output.type, output.quantization) == (TensorType.U8, Quantization((0.00390625,), (0,)))
     assert output.labels is not None
     assert output.labels[166] == "Aix galericulata"
     # The list beside the model calls the last class "background"; the one in it, "None".
@@ -297,6 +305,30 @@ def test_broken_metadata_gives_no_error(data: Path) -> None:
             assert isinstance(read_hints(Model(builders=(broken,)), Encoding.TENSORFLOWLITE), Hints)
 
 
+def test_a_port_may_be_called_as_another_would_be() -> None:
+    assert unused_name({"x"}, "x", 1) == "x_1"
+    assert unused_name({"x", "x_1", "x_2"}, "x", 1) == "x_3"
+    ports = [TensorSpec(name, TensorType.I64, (1, 2)) for name in ("a", "a_2", "a")]
+    contract, _ = suggest(Model(builders=(b"",)), Encoding.ONNX, Ports(ports, ports))
+    assert list(contract.inputs) == list(contract.outputs) == ["a", "a_2", "a_3"]
+
+
+def test_label_files_are_read_once_and_not_without_end() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("small.txt", "cat\r\ndog\n\n")
+        for index in range(4):
+            archive.writestr(f"large{index}.txt", "label of four\n" * 300_000)
+    files = _LabelFiles(packed.getvalue())
+    assert files.get("small.txt") == ("cat", "dog")
+    assert files.get("small.txt") is files.get("small.txt")
+    found = [len(files.get(f"large{index}.txt")) for index in range(4)]
+    assert found[0] == (4 << 20) // len("label of four\n") + 1
+    assert found[2:] == [0, 0]  # 8 MiB are read by then
+    assert files.get("none.txt") == ()
+    assert _LabelFiles(b"no archive").get("small.txt") == ()
+
+
 # The command
 
 
@@ -306,13 +338,13 @@ def test_inspect_writes_a_contract(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["inspect", "--contract", str(model)]) == 0
     text = capsys.readouterr().out
     assert text.startswith("# A contract for m.onnx to start from.")
-    assert f"#   wasinn inspect --contract {model} > m.onnx.contract.toml" in text.splitlines()
+    assert f"#   wasinn inspect --contract {model} > {model}.contract.toml" in text.splitlines()
     beside = tmp_path / "m.onnx.contract.toml"
     beside.write_text(text)
     assert main(["inspect", str(model)]) == 0
     assert f"contract    {beside}, which fits" in capsys.readouterr().out
     beside.write_text(text.replace("[8, 8]", "[8, 9]"))
-    assert main(["inspect", str(model)]) == 0
+    assert main(["inspect", str(model)]) == 1
     told = capsys.readouterr().out
     assert "the contract is wrong: " in told
     assert "size = [8, 8] would fit" in told
@@ -346,3 +378,27 @@ def test_a_contract_is_no_json(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["inspect", "--contract", "--json", "@digits"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_model_with_labels_in_it_says_where_a_missing_label_file_comes_from(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_backend("litert")
+    model = tmp_path / "m.tflite"
+    model.write_bytes((data / "mobilenet_v2" / "mobilenet_v2_1.0_224_quant.tflite").read_bytes())
+    assert main(["inspect", "--contract", str(model)]) == 0
+    written = capsys.readouterr().out
+    assert f"#   wasinn inspect --labels {model} > {model}.labels.txt" in written.splitlines()
+    (tmp_path / "m.tflite.contract.toml").write_text(written, encoding="utf-8")
+    hint = f"The model's file has labels in it: `wasinn inspect --labels {model} > FILE` writes them"
+    with pytest.raises(ConfigError, match=re.escape(hint)):
+        DirectGraph("m", str(model))
+    assert main(["inspect", str(model)]) == 1
+    assert hint in capsys.readouterr().out
+
+
+def test_the_shipped_models_contracts_are_for_another_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--contract", "@digits"]) == 0
+    text = capsys.readouterr().out
+    assert "give it with --contract FILE" in text
+    assert "#   wasinn inspect --contract @digits > FILE" in text.splitlines()

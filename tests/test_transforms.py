@@ -16,6 +16,7 @@ from wasinn.contracts.affine import Buffers
 from wasinn.contracts.contract import COLOURS, IMAGE_LAYOUTS, ImageContract, InputContract
 from wasinn.contracts.conversion import Conversion
 from wasinn.errors import ConfigError
+from wasinn.imaging.preprocess import preprocess
 from wasinn.spec import TensorType
 from wasinn.tensors import Quantization
 
@@ -207,6 +208,18 @@ def test_a_converted_tensor_is_what_the_other_contract_makes(
         gap = np.abs(found.astype("f8") - expected.astype("f8")).max()
         assert gap <= steps * np.abs(level).max() + (1 if own.type.label[0] != "f" else 0)
     assert sent.tobytes() == transforms.encode(pixels, guest).tobytes()  # a guest's memory is not written to
+
+
+def test_a_quantization_that_only_the_model_says_is_refused() -> None:
+    of = InputContract("image", None, TensorType.U8, ImageContract("NHWC", (4, 5)), quantization="model")
+    for call in (
+        lambda: preprocess(picture(4, 5), of),
+        lambda: transforms.encode(picture(4, 5), of),
+        lambda: transforms.decode(np.zeros((1, 4, 5, 3), np.uint8), of),
+        lambda: transforms.to_type(np.zeros(3, "f4"), tensor("i8", "model")),
+    ):
+        with pytest.raises(ConfigError, match=r'quantization is "model".*write quantization = \{ scale'):
+            call()
 
 
 def test_what_is_the_same_is_not_copied() -> None:

@@ -102,12 +102,15 @@ class Tensor:
     def of(cls, array: np.ndarray[Any, Any], tensor_type: TensorType | None = None) -> Tensor:
         """A tensor over `array`, which is copied only if it is not row-major.
 
-        Raises ValueError for a NumPy type that WASI-NN has no name for.
+        Raises ValueError for a NumPy type that WASI-NN has no name for, and where `tensor_type` is of
+        another width than the array's numbers.
         """
         contiguous = np.ascontiguousarray(array).reshape(array.shape)
         found = tensor_type or _FROM_NUMPY.get(contiguous.dtype.newbyteorder("="))
         if found is None:
             raise ValueError(f"no tensor type for NumPy's {contiguous.dtype}")
+        if contiguous.dtype.itemsize != found.size:
+            raise ValueError(f"NumPy's {contiguous.dtype} is not as wide as {found.label}")
         data: Any = contiguous.reshape(-1).view(np.uint8)
         return cls(tuple(array.shape), found, memoryview(data))
 

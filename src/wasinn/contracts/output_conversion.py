@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.contracts.affine import FLOATS, planes
+from wasinn.contracts.affine import FLOATS, NUMBERS, from_planes, planes
 from wasinn.contracts.bound import class_count
 from wasinn.contracts.class_order import class_order
 from wasinn.contracts.contract import InputContract, OutputContract
@@ -16,7 +16,7 @@ from wasinn.contracts.conversion import check_numbers, real_to_type
 from wasinn.contracts.quantization import dequantize
 from wasinn.errors import ConfigError, runtime_error
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization, SpecDims, TensorSpec, format_dims
+from wasinn.tensors import Quantization, SpecDims, Tensor, TensorSpec, format_dims
 
 Array = np.ndarray[Any, Any]
 
@@ -32,15 +32,22 @@ class OutputConversion:
     `type` is f32 where the output is scores of classes or quantized, i32 where class ids are made of scores,
     and else the model's own type. A quantization "model" is the model's own.
 
+    Where the model does not tell its type (`any_type`), the one in `own` counts, and an output of another one
+    is an error. Without that too, the type of each output counts, and `spec` may be `any_type` as well.
+
     Classes of the guest that the model does not have are 0 as a probability, and -inf as a logit; those
-    that only the model has are left out, after softmax.
+    that only the model has are left out, after softmax. A single logit is one of the sigmoid function.
+    `warnings` are for the log: what is assumed, and may be wrong.
 
     Raises ConfigError, naming the key of both, where there is no conversion.
     """
 
     def __init__(self, guest: OutputContract, own: OutputContract, spec: TensorSpec) -> None:
         self._where = f"[output.{guest.name}]"
-        self._own = own
+        self._guest, self._own = guest, own
+        self.warnings: list[str] = []
+        #: What the model gives; None where nothing tells it.
+        self._own_type = own.type if spec.any_type else spec.type
         self._kinds = self._check_kinds(guest)
         self._count: int | None = None
         self._order: Array | None = None
@@ -51,23 +58,35 @@ class OutputConversion:
             dims = self._plan_mask(guest, spec.dims)
         elif self._kinds[0] == "boxes":
             self._check_boxes(guest)
-        kind = self._type(guest, spec)
-        quantization = self._quantization(guest, spec, kind)
-        self.spec = replace(spec, type=kind, dims=dims, quantization=quantization, any_type=False)
-        self._target = InputContract(guest.name, None, kind, quantization=quantization or "none")
+        kind = self._type(guest)
+        moved_quantization = self._moved_quantization(spec.dims)
+        quantization = self._quantization(guest, kind, moved_quantization)
+        any_type = kind is None
+        self.spec = replace(
+            spec, type=kind or spec.type, dims=dims, quantization=quantization, any_type=any_type
+        )
+        self._target = InputContract(guest.name, None, self.spec.type, quantization=quantization or "none")
         self._same_numbers = (
-            kind is spec.type and (quantization or "none") == own.quantization and not self._reckons
+            kind is self._own_type
+            and (quantization or "none") == moved_quantization
+            and not self._reckons
+            and not self._makes_ids
         )
         moved = self._order is not None or (self._kinds[0] == "mask" and guest.layout != own.layout)
         self.identity = self._same_numbers and not moved
-        check_numbers(self._same_numbers, self._where, kind, spec.type)
-        self._guest = guest
+        if self._own_type is not None and kind is not None:
+            check_numbers(self._same_numbers, self._where, kind, self._own_type)
 
     @property
     def _reckons(self) -> bool:
         """Whether the numbers become others, not just another type."""
         guest, own = self._kinds
         return guest in _CLASSES and own in _CLASSES and guest != own
+
+    @property
+    def _makes_ids(self) -> bool:
+        """Whether the class of each pixel is made of the scores of all."""
+        return self._kinds == ("mask", "mask") and "C" in self._own.layout and "C" not in self._guest.layout
 
     @property
     def note(self) -> str:
@@ -83,20 +102,42 @@ class OutputConversion:
         """A new array; `array` itself where nothing changes."""
         if self.identity:
             return array
-        if self._kinds[0] == "mask" and self._kinds[1] == "mask":
+        if not self._same_numbers and isinstance(self._own.quantization, Quantization):
+            array = dequantize(array, self._own.quantization)  # first: its axis is the model's
+        if self._makes_ids:
+            ids = _ids(planes(array, self._own.layout))
+            return real_to_type(ids if "N" in self._guest.layout else ids[0], self._target, False)
+        if self._kinds == ("mask", "mask"):
             array = self._mask(array)
         if self._same_numbers:
             return self._ordered(array) if self._order is not None else array
-        if isinstance(self._own.quantization, Quantization):
-            array = dequantize(array, self._own.quantization)
         if self._reckons:
             if self._own.kind == "logits":
                 array = _probabilities(array, self._axis_of(array))
             else:
-                array = _logarithms(array)
+                array = _logarithms(array, self._axis_of(array))
         if self._order is not None:
             array = self._ordered(array)
         return real_to_type(array, self._target, self._target.quantization != "none")
+
+    def tensor(self, found: Tensor) -> Tensor:
+        """The model's output as the one of guests, with its type.
+
+        Raises WasiNNError (runtime_error) where it is of another type than the contract says, and where it
+        is of one that is not computed with.
+        """
+        if self._own_type is not None and found.type is not self._own_type:
+            raise runtime_error(
+                f"{self._where}: the model gave {found.type.label}, and its contract says "
+                f'{self._own_type.label}; write type = "{found.type.label}" there'
+            )
+        if not self._same_numbers and found.type not in NUMBERS:
+            raise runtime_error(
+                f"{self._where}: the model gave {found.type.label}, which is not converted to "
+                f"{self.spec.type.label}"
+            )
+        kind = found.type if self.spec.any_type else self.spec.type
+        return Tensor.of(self(found.numpy()), kind)
 
     # -- what is possible ---------------------------------------------------------------------------
 
@@ -125,7 +166,7 @@ class OutputConversion:
         count = class_count(own, spec.dims) or own.classes
         if count is None and own.labels is not None:
             count = len(own.labels) - own.label_offset
-        order = class_order(guest, own, count, self._where)
+        order = class_order(guest, own, count, self._where, self.warnings.append)
         self._count = count
         self._order = None if order is None else np.array(order)
         if spec.dims is None or (order is None and not self._reckons):
@@ -186,24 +227,50 @@ class OutputConversion:
             )
         return tuple(sizes[letter] for letter in guest.layout)
 
-    def _type(self, guest: OutputContract, spec: TensorSpec) -> TensorType:
+    def _type(self, guest: OutputContract) -> TensorType | None:
+        """What guests get; None for whatever the model gives, where nothing tells that."""
         if guest.type is not None:
             return guest.type
-        if self._kinds[0] == "mask" and "C" in self._own.layout and "C" not in guest.layout:
+        if self._makes_ids:
             return TensorType.I32
         scores = self._kinds[0] in _CLASSES or isinstance(self._own.quantization, Quantization)
-        return TensorType.F32 if scores else spec.type
+        return TensorType.F32 if scores else self._own_type
 
-    def _quantization(self, guest: OutputContract, spec: TensorSpec, kind: TensorType) -> Quantization | None:
-        if kind in FLOATS or guest.quantization == "none":
+    def _moved_quantization(self, dims: SpecDims | None) -> Quantization | str:
+        """The model's quantization along the dimensions, and for the classes, of the guest's tensor."""
+        found = self._own.quantization
+        if not isinstance(found, Quantization) or found.axis is None:
+            return found
+        if self._kinds == ("mask", "mask"):
+            letter = self._own.layout[found.axis] if found.axis < len(self._own.layout) else ""
+            axis = self._guest.layout.find(letter) if letter else -1
+            return replace(found, axis=axis) if axis >= 0 else found
+        if self._order is None or (dims is not None and self._axis(dims) != found.axis):
+            return found
+        scales, points = np.array(found.scales), np.array(found.zero_points)
+        if len(scales) != self._count:
+            return found
+        at = np.maximum(self._order, 0)
+        return Quantization(tuple(scales[at].tolist()), tuple(points[at].tolist()), found.axis)
+
+    def _quantization(
+        self, guest: OutputContract, kind: TensorType | None, moved: Quantization | str
+    ) -> Quantization | None:
+        if kind in FLOATS or guest.quantization == "none" or self._makes_ids:
             return None
         if isinstance(guest.quantization, Quantization):
+            if kind is None:
+                raise ConfigError(
+                    f"{self._where}: quantization has a scale, and neither the model nor a contract says of "
+                    'which type it is; write type = "u8", or another'
+                )
             return guest.quantization
-        if kind is spec.type:
-            return self._own.quantization if isinstance(self._own.quantization, Quantization) else None
-        if self._kinds[0] in _CLASSES:
+        if kind is self._own_type:
+            return moved if isinstance(moved, Quantization) else None
+        if self._kinds[0] in _CLASSES and kind is not None:
+            own = "whatever comes" if self._own_type is None else self._own_type.label
             raise ConfigError(
-                f"{self._where}: type is {kind.label} for guests and {spec.type.label} for the model, whose "
+                f"{self._where}: type is {kind.label} for guests and {own} for the model, whose "
                 "quantization is none of that type; write quantization = { scale = S, zero_point = Z }, as "
                 "in { scale = 0.00390625 } for bytes of 1/256"
             )
@@ -215,13 +282,7 @@ class OutputConversion:
         theirs, mine = self._guest.layout, self._own.layout
         if theirs == mine:
             return array
-        scores = planes(array, mine)
-        if "C" in theirs:
-            moved = scores if "N" in theirs else scores[0]
-            return moved if theirs.endswith("HW") else np.moveaxis(moved, -3, -1)
-        # Quantized scores have the order of the real ones: their scale is above 0.
-        ids = scores.argmax(axis=1) if "C" in mine else scores[:, 0]
-        return ids if "N" in theirs else ids[0]
+        return from_planes(planes(array, mine), theirs)
 
     def _ordered(self, array: Array) -> Array:
         """The guest's classes out of the model's."""
@@ -239,13 +300,27 @@ class OutputConversion:
             return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
         quantization = self._own.quantization
         if self._same_numbers and isinstance(quantization, Quantization):
-            return quantization.zero_points[0]
+            return quantization.zero_points[0]  # `_moved_quantization` has it for these classes too
         return 0
 
 
+def _ids(scores: Array) -> Array:
+    """The class of each pixel, [N, H, W], of scores [N, C, H, W], as `imaging.masks.class_map` has it: the
+    lowest of the largest, never a NaN; a single channel is the probability of class 1."""
+    if scores.shape[1] == 1:
+        return (scores[:, 0] > 0.5).astype(np.int32)
+    if scores.dtype.kind == "f" and np.isnan(scores).any():
+        scores = np.where(np.isnan(scores), -np.inf, scores)
+    ids: Array = scores.argmax(axis=1)
+    return ids
+
+
 def _probabilities(logits: Array, axis: int) -> Array:
-    """Softmax, in f32, without overflow. What is no number makes none."""
+    """Softmax, in f32, without overflow. What is no number makes none. Of a single one: sigmoid."""
     with np.errstate(all="ignore"):
+        if logits.shape[axis] == 1:
+            single: Array = 1 / (1 + np.exp(-logits.astype(np.float32)))
+            return single
         powers = logits.astype(np.float32, copy=True)
         powers -= powers.max(axis=axis, keepdims=True)
         np.exp(powers, out=powers)
@@ -253,8 +328,12 @@ def _probabilities(logits: Array, axis: int) -> Array:
     return powers
 
 
-def _logarithms(probabilities: Array) -> Array:
-    """Logits whose softmax is the probabilities: their logarithms, -inf for 0."""
+def _logarithms(probabilities: Array, axis: int) -> Array:
+    """Logits whose softmax is the probabilities: their logarithms, -inf for 0. Of a single one, the inverse
+    of the sigmoid function."""
     with np.errstate(all="ignore"):
-        values: Array = np.log(np.maximum(probabilities.astype(np.float32, copy=False), 0))
+        shares = np.maximum(probabilities.astype(np.float32, copy=False), 0)
+        values: Array = np.log(shares)
+        if shares.shape[axis] == 1:
+            values -= np.log1p(-np.minimum(shares, 1))
     return values

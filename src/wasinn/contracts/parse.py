@@ -21,8 +21,11 @@ from wasinn.errors import ConfigError
 _MAX_BYTES = 64 << 20
 
 
-def read_contract(path: Path) -> Contract:
+def read_contract(path: str | Path) -> Contract:
     """Reads a contract's file. Raises ConfigError that names the file, the line and the remedy."""
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"read_contract takes the path of a contract, not {type(path).__name__}")
+    path = Path(path)
     try:
         if not path.is_file():
             # A pipe or a device would be waited for, or read for ever.

@@ -96,6 +96,14 @@ def _range(
         raise table.error(
             "range", f"range is what 0 and 255 become: two different numbers, not {low:g} twice"
         )
+    furthest = max(mean, key=abs)
+    # A mean that far out is of levels, where the range is of shares: the picture would be all but one number.
+    if abs(furthest) > 2 * max(abs(low), abs(high)):
+        raise table.error(
+            "mean",
+            f"mean {furthest:g} lies outside range [{low:g}, {high:g}], whose units it is in; with mean and "
+            "std in levels write range = [0.0, 255.0], else divide both by 255",
+        )
     if not whole:
         return low, high
     limits = np.iinfo(f"{'u' if tensor_type.label[0] == 'u' else ''}int{8 * tensor_type.size}")

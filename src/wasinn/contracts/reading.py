@@ -56,7 +56,8 @@ class Table:
                     key, f"unknown key {name(key)}{did_you_mean(key, known)}; known: {', '.join(known)}"
                 )
             if meant in self._values:
-                raise self.error(key, f"{key} and {meant} are one key, given twice; leave one out")
+                both = " and ".join(each for each in table if _SPELLINGS.get(each, each) == meant)
+                raise self.error(key, f"{both} are one key in two spellings; leave one of them out")
             self._values[meant] = value
 
     def __contains__(self, key: str) -> bool:
@@ -115,7 +116,7 @@ class Table:
             if isinstance(value, str) and value.lower() == each.label:
                 return each
         known = ", ".join(each.label for each in TensorType)
-        raise self.error("type", f"type is one of {known}, not {shown(value)}")
+        raise self.error("type", f"type is one of {known}, not {shown(value)}{_meant_type(value)}")
 
     def pair(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
         value = self.get(key, list(default))
@@ -155,6 +156,19 @@ def is_number(value: Any) -> bool:
 def is_divisor(value: Any) -> bool:
     """A number above 0 that f32 can divide by."""
     return is_number(value) and value >= SMALLEST
+
+
+#: How NumPy and others call the types.
+_NUMPY = {"float": "f", "int": "i", "uint": "u"}
+_TYPES = {"half": "f16", "float": "f32", "double": "f64", "bfloat16": "bf16", "byte": "u8", "long": "i64"}
+
+
+def _meant_type(value: Any) -> str:
+    """The type that `float32`, `uint8` or `double` is here."""
+    word = value.lower() if isinstance(value, str) else ""
+    kind, bits = word.rstrip("0123456789"), word.lstrip("abcdefghijklmnopqrstuvwxyz")
+    found = _TYPES.get(word) or _NUMPY.get(kind, "?") + bits
+    return f" (is it {quoted(found)}?)" if found in {each.label for each in TensorType} else ""
 
 
 def did_you_mean(key: str, known: Collection[str]) -> str:

@@ -15,9 +15,10 @@ import numpy as np
 
 from wasinn.contracts import transforms
 from wasinn.contracts.affine import FLOATS, INTEGERS, planes
+from wasinn.contracts.bound import dims_fit
 from wasinn.contracts.contract import ImageContract, InputContract
 from wasinn.errors import ConfigError
-from wasinn.tensors import Tensor
+from wasinn.tensors import Tensor, format_dims
 
 Array = np.ndarray[Any, Any]
 
@@ -41,12 +42,39 @@ Examiner = Callable[[Tensor], Finding | None]
 #: How far beyond black and white, as a part of their distance, resizing with floats can go: bicubic and
 #: Lanczos overshoot at edges, by up to 0.2 with both directions.
 OVERSHOOT = 0.3
+#: Contracts of so many numbers from black to white are of levels; values within `SMALL` are then those of a
+#: picture that was scaled.
+WIDE, SMALL = 100, 5
 #: How near to an end of a range values must come to be taken for touching it, as a part of the range.
 TOUCH = 0.02
 
 
+def form_examiner(contract: InputContract) -> Examiner:
+    """What holds type and dims against the contract: for a port that leaves them open. It raises nothing."""
+    name, wanted = contract.name, contract.type
+    dims = contract.dims
+    if contract.image is not None:
+        letters = zip(contract.image.layout, contract.image.dims, strict=True)
+        dims = tuple(None if letter == "N" else dim for letter, dim in letters)
+
+    def examine(tensor: Tensor) -> Finding | None:
+        if tensor.type not in (wanted, wanted.wire):
+            text = f"input {name!r} is {tensor}, and the contract says {wanted.label}"
+            return Finding("type", text, True)
+        # A scalar may come as [1].
+        if dims is not None and not dims_fit(dims, tensor.dims) and (dims or tensor.dims != (1,)):
+            text = f"input {name!r} is {tensor}, and the contract says dims {format_dims(dims)}"
+            return Finding("dims", text, True)
+        return None
+
+    return examine
+
+
 def examiner(contract: InputContract) -> Examiner | None:
-    """What examines an input's tensors; None where their values cannot be held against anything."""
+    """What examines an input's tensors; None where their values cannot be held against anything.
+
+    It raises nothing: of a tensor of another type, or of other dims, it finds that.
+    """
     if contract.image is None:
         return _numbers(contract) if contract.type in FLOATS else None
     if contract.type not in FLOATS and contract.type not in INTEGERS:
@@ -60,7 +88,12 @@ def examiner(contract: InputContract) -> Examiner | None:
 def _numbers(contract: InputContract) -> Examiner:
     """Of a tensor that is no picture: NaN alone is wrong. (-inf is common in masks of attention.)"""
 
+    form = form_examiner(contract)
+
     def examine(tensor: Tensor) -> Finding | None:
+        finding = form(tensor)
+        if finding is not None:
+            return finding
         values = tensor.numpy()
         if values.size and np.isnan(values.min()):
             return Finding("nan", f"input {contract.name!r} has values that are not a number (NaN)", True)
@@ -72,6 +105,7 @@ def _numbers(contract: InputContract) -> Examiner:
 class _ImageExaminer:
     def __init__(self, contract: InputContract) -> None:
         assert contract.image is not None
+        self._form = form_examiner(contract)
         self._name, self._type = contract.name, contract.type
         self._image: ImageContract = contract.image
         scale, offset, zero_point = transforms.numbers(contract)
@@ -83,6 +117,9 @@ class _ImageExaminer:
         self._quantized = contract.quantization != "none"
 
     def __call__(self, tensor: Tensor) -> Finding | None:
+        finding = self._form(tensor)
+        if finding is not None:
+            return finding
         values = tensor.numpy()
         if not values.size:
             return None
@@ -111,9 +148,7 @@ class _ImageExaminer:
                 return "0..255", "; it looks like 0..255: divide by 127.5 and subtract 1"
             return "0..255", f"; it looks like 0..255: divide by 255{then}"
         if -1.5 <= least < 0 and most <= 1.5:
-            return "-1..1", f"; it looks like -1..1: add 1 and divide by 2{then}" if wanted[1] <= 8 else (
-                "; it looks like -1..1: add 1 and multiply by 127.5"
-            )  # fmt: skip
+            return "-1..1", f"; it looks like -1..1: add 1 and divide by 2{then}"
         if -3 <= least < 0 and most <= 3.5 and not self._normalised:
             return "mean and std", "; it looks as if mean and std were applied: leave them out"
         if -256 <= least < -3 and most <= 256 and self._normalised:
@@ -140,18 +175,50 @@ class _ImageExaminer:
             return Finding(
                 "cast", f"{self._got(low, high)}; was a picture of 0..1 cast to {self._type.label}?", False
             )
-        if wanted[0] <= -100 and -1.001 <= least < 0 and most <= 1.001:
-            return Finding("-1..1", f"{self._got(low, high)}; it looks like -1..1: multiply by 127.5", False)
+        if self._type in FLOATS and wanted[1] - wanted[0] >= WIDE and self._are_small(low, high):
+            if least >= -1.001 and most <= 1.001:
+                then = "multiply by 127.5" if wanted[0] <= -WIDE else "add 1 and multiply by 127.5"
+                return Finding("-1..1", f"{self._got(low, high)}; it looks like -1..1: {then}", False)
+            text = "it looks as if mean and std of 0..1 were applied: send what the contract gives"
+            return Finding("mean and std", f"{self._got(low, high)}; {text}", False)
         if self._type in FLOATS and wanted[1] < 100:
+            if self._fills_unit(low, high):
+                text = "it looks like 0..1: mean and std were not applied"
+                return Finding("0..1", f"{self._got(low, high)}; {text}", False)
             odd = not self._are_levels(low)
             for name, (start, end) in _RANGES.items():
                 if not (least >= start - 1e-3 and most <= end + 1e-3):
                     continue
+                if np.allclose((self._low, self._high), ([start], [end]), rtol=0, atol=0.02):
+                    continue  # the contract's own
                 touches = odd and _touches(low, high, start, end)
                 if touches or self._are_of_bytes(values, start, end):
                     remedy = "mean and std were not applied" if self._normalised else "bring it to the range"
                     return Finding(name, f"{self._got(low, high)}; it looks like {name}: {remedy}", False)
         return None
+
+    def _are_small(self, low: Array, high: Array) -> bool:
+        """Whether values around 0 are those of a scaled picture, of a contract of at least a hundred numbers
+        from black to white."""
+        least, most = float(low.min()), float(high.max())
+        if not (-SMALL <= least < 0 and most <= SMALL) or (low == high).all() or most - least < 0.5:
+            return False
+        if self._low.min() < 0:
+            # A mean was subtracted: a picture of one colour, near that mean, is small too, but of levels.
+            return not (self._are_levels(low) and self._are_levels(high))
+        # Below black: more than overshoot of a dark picture.
+        return -least > OVERSHOOT * max(most, 0.0)
+
+    def _fills_unit(self, low: Array, high: Array) -> bool:
+        """Whether values fill 0..1 in each channel, where that would be a picture without anything dark or
+        bright: mean and std make black far below 0 and white far above 1."""
+        if not self._normalised or (self._low > -0.3).any() or (self._high < 1.5).any():
+            return False
+        if (low < 0).any() or (high > 1 + 1e-3).any():
+            return False
+        # All channels from near 0: a gray picture that was normalised begins elsewhere in each.
+        wide = (low <= 0.25).all() and (high - low >= 0.5).all()
+        return bool(wide and low.min() <= 0.1 and high.max() >= 0.9)
 
     def _are_of_bytes(self, values: Array, start: float, end: float) -> bool:
         """Whether three rows of the picture are whole levels of 0 to 255 if these became start to end, and

@@ -33,10 +33,12 @@ def numbers(contract: InputContract) -> tuple[Array, Array, list[int]]:
     """As `levels`, in the tensor's own numbers: scale, offset and zero point of each channel, where number =
     round(scale * p + offset) + zero point.
 
-    Raises ConfigError for a quantization along another dimension than the channels.
+    Raises ConfigError for a quantization along another dimension than the channels, and for "model", which
+    only `bind` can turn into numbers.
     """
     image = contract.image
     assert image is not None
+    _check_bound(contract)
     scale, offset = levels(image)
     quantization = contract.quantization
     if not isinstance(quantization, Quantization):
@@ -74,9 +76,20 @@ def _encoder(contract: InputContract) -> Affine:
     return Affine(TensorType.U8, contract.type, contract.image.layout, scale, offset, zero_point)
 
 
+def _check_bound(contract: InputContract) -> None:
+    """Raises ConfigError for a quantization that is still the model's to say."""
+    if contract.quantization == "model":
+        raise ConfigError(
+            f'[input.{contract.name}]: quantization is "model", and the contract alone does not say which '
+            "that is; write quantization = { scale = S, zero_point = Z }, or use the contract with its model "
+            "(DirectGraph, or bind(contract, inputs, outputs))"
+        )
+
+
 def to_type(values: Array, contract: InputContract) -> Array:
     """Real numbers as the numbers of the input's type: quantized, rounded (halves away from zero) and
-    saturated; NaN as an integer is 0, or the zero point."""
+    saturated; NaN as an integer is 0, or the zero point. Raises ConfigError for a quantization "model"."""
+    _check_bound(contract)
     if isinstance(contract.quantization, Quantization):
         return quantize(values, contract.quantization, contract.type)
     if contract.type in FLOATS:
@@ -88,9 +101,11 @@ def to_type(values: Array, contract: InputContract) -> Array:
 
 def decode(array: Array, contract: InputContract) -> Array:
     """The picture that an input's tensor shows: f32 [height, width, 3] RGB, 0 to 255 where the tensor is as
-    the contract says (not clipped); gray in all three channels."""
+    the contract says (not clipped); gray in all three channels. Raises ConfigError for a quantization
+    "model"."""
     image = contract.image
     assert image is not None
+    _check_bound(contract)
     if isinstance(contract.quantization, Quantization):
         array = dequantize(array, contract.quantization)
     scale, offset = levels(image)

@@ -3,8 +3,8 @@
 
 `guests = FILE`, the operator's choice for a graph: guests see the ports of that contract, and the host
 converts what they set and get. The inputs and outputs of the two contracts belong together by their names
-([input.NAME]); where a name is in one of them only, the only one left over of each. What only one contract
-names passes as it is.
+([input.NAME]); where a name is in one of them only, by the port that both name, and then the only one left
+over of each. What only one contract names passes as it is.
 
 A guest's port is called as its contract says (`port`, else the name), and by the model's own name as well.
 The indices are the model's, but for ports that the guests' contract gives a number.
@@ -40,8 +40,8 @@ class AdaptedGraph:
 
     def __init__(self, graph: Graph, own: Bound, guests: Contract) -> None:
         self._graph = graph
-        inputs = _pairs(guests.inputs, own.inputs)
-        outputs = _pairs(guests.outputs, own.outputs)
+        inputs = _pairs(guests, guests.inputs, own.inputs, graph.inputs, "input")
+        outputs = _pairs(guests, guests.outputs, own.outputs, graph.outputs, "output")
         self._conversions: dict[int, Conversion] = {}
         self._answers: dict[int, OutputConversion] = {}
         seen_inputs, seen_outputs = list(graph.inputs), list(graph.outputs)
@@ -54,8 +54,11 @@ class AdaptedGraph:
                 if index in own.outputs:
                     conversion = OutputConversion(answer, own.outputs[index], graph.outputs[index])
                     seen_outputs[index] = conversion.spec
-                    if not conversion.identity:
+                    # Of a type that the model does not tell, each output shows whether it is right.
+                    if not conversion.identity or graph.outputs[index].any_type:
                         self._answers[index] = conversion
+                    for warning in conversion.warnings:
+                        logger.warning("%s", warning)
                 seen_outputs[index] = _named(seen_outputs[index], answer.port, answer.name)
             _name_boxes(seen_outputs, outputs, own)
         except ConfigError as error:
@@ -104,15 +107,54 @@ class AdaptedGraph:
             logger.info("output %r: guests get %s, the model gives %s%s", seen.name, seen, mine, note)
 
 
-def _pairs(guests: Mapping[str, _Port], own: Mapping[int, _Port]) -> dict[int, _Port]:
-    """The guests' contract of each of the model's ports that it is of."""
+def _pairs(
+    contract: Contract,
+    guests: Mapping[str, _Port],
+    own: Mapping[int, _Port],
+    specs: Sequence[TensorSpec],
+    direction: str,
+) -> dict[int, _Port]:
+    """The guests' contract of each of the model's ports that it is of. Raises ConfigError where several are
+    left over of either, and nothing says which belong together."""
     places = {each.name: index for index, each in own.items()}
     found = {places[name]: each for name, each in guests.items() if name in places}
-    left = [each for name, each in guests.items() if name not in places]
+    left = []
+    for name, each in guests.items():
+        if name in places:
+            continue
+        index = _same_port(each, own, specs)
+        if index is None:
+            left.append(each)
+        elif index in own and index not in found:
+            found[index] = each
+        # else the model's contract does not name the port: it passes as it is
     free = [index for index in own if index not in found]
     if len(left) == len(free) == 1:
         found[free[0]] = left[0]
+    elif left and free:
+        theirs = ", ".join(f"[{direction}.{each.name}]" for each in left)
+        mine = ", ".join(f"[{direction}.{own[index].name}]" for index in free)
+        raise ConfigError(
+            f"{contract.source}: which of {theirs} for guests is which of {mine} of the model's contract? "
+            "Give both contracts the same names for them"
+        )
     return found
+
+
+def _same_port(
+    each: InputContract | OutputContract,
+    own: Mapping[int, InputContract] | Mapping[int, OutputContract],
+    specs: Sequence[TensorSpec],
+) -> int | None:
+    """The model's port that the guests' contract names as the model does. A number is the guests' own index,
+    unless the model's contract has it too."""
+    key = each.name if each.port is None else each.port
+    for index, mine in own.items():
+        if each.port is not None and each.port == mine.port:
+            return index
+    if isinstance(key, str):
+        return next((at for at, spec in enumerate(specs) if key in (spec.name, *spec.aliases)), None)
+    return None
 
 
 def _named(spec: TensorSpec, port: Key | None, name: str) -> TensorSpec:
@@ -192,8 +234,7 @@ class _AdaptedExecution:
             return self._execution.output(index)
         found = self._given.get(index)
         if found is None:
-            converted = answer(self._execution.output(index).numpy())
-            found = self._given[index] = Tensor.of(converted, answer.spec.type)
+            found = self._given[index] = answer.tensor(self._execution.output(index))
         return found
 
     def close(self) -> None:

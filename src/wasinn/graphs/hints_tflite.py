@@ -22,6 +22,8 @@ _SAYS = "TFLite metadata"
 _OPERATORS = {14: "Sigmoid", 25: "Softmax"}
 _MAX_OPERATORS = 50_000
 _MAX_LABEL_FILE = 4 << 20
+#: Of all label files of a model together.
+_MAX_LABEL_BYTES = 8 << 20
 #: Outputs whose labels are read.
 _MAX_LABELLED = 8
 
@@ -34,6 +36,7 @@ def read(data: Content, hints: Hints) -> None:
         if entry.text(0) == "TFLITE_METADATA":
             content = model.item(4, entry.number(1, 4)).content(0, 16 << 20)
             _metadata(data, Table.root(content), hints)
+            break  # there is one; more would be read for nothing
     _last_operators(model, hints)
 
 
@@ -42,17 +45,16 @@ def _metadata(data: Content, metadata: Table, hints: Hints) -> None:
     for subgraph in metadata.tables(3, 1):
         for index, tensor in enumerate(subgraph.tables(2, MOST)):
             _input(tensor, hints.input(index))
-        archive = _archive(data)
+        labels = _LabelFiles(data)
         for index, tensor in enumerate(subgraph.tables(3, _MAX_LABELLED)):
             # TensorMetadata: associated_files 6; AssociatedFile: name 0, type 2, locale 3.
             files = [file for file in tensor.tables(6, MOST) if file.number(2, 1) == _AXIS_LABELS]
             # Without a language the labels may be identifiers: "/m/020f2v".
             files.sort(key=lambda file: (not file.text(3).startswith("en"), not file.text(3)))
             for file in files[:1]:
-                entry = archive.get(file.text(0))
-                labels = _labels(data, entry) if entry is not None else ()
+                found = labels.get(file.text(0))
                 why = f"{_SAYS}: {file.text(0, 60)}"
-                hints.output(index).labels = Hint(labels, why) if labels else None
+                hints.output(index).labels = Hint(found, why) if found else None
 
 
 def _archive(data: Content) -> dict[str, zipped.Entry]:
@@ -79,12 +81,35 @@ def _input(tensor: Table, hints: InputHints) -> None:
             hints.std = Hint(options.floats(1, 4), f"{_SAYS}: its normalization")
 
 
-def _labels(data: Content, entry: zipped.Entry) -> tuple[str, ...]:
-    """The lines of a file in the archive; none where it cannot be read."""
-    try:
-        content = zipped.read(data, entry, _MAX_LABEL_FILE)
-    except ValueError:
-        return ()
+class _LabelFiles:
+    """The label files in the archive behind a model, each read once, up to a total of bytes: many outputs may
+    name one file, or many that unpack to millions of lines."""
+
+    def __init__(self, data: Content) -> None:
+        self._data = data
+        self._archive = _archive(data)
+        self._read: dict[str, tuple[str, ...]] = {}
+        self._left = _MAX_LABEL_BYTES
+
+    def get(self, name: str) -> tuple[str, ...]:
+        """The lines of a file; none where it is not there or cannot be read."""
+        if name not in self._read:
+            entry = self._archive.get(name)
+            self._read[name] = self._lines(entry) if entry is not None else ()
+        return self._read[name]
+
+    def _lines(self, entry: zipped.Entry) -> tuple[str, ...]:
+        if self._left <= 0:
+            return ()
+        try:
+            content = zipped.read(self._data, entry, min(_MAX_LABEL_FILE, self._left))
+        except ValueError:
+            return ()
+        self._left -= len(content)
+        return _labels(content)
+
+
+def _labels(content: bytes) -> tuple[str, ...]:
     lines = content.decode("utf-8-sig", "replace").replace("\r\n", "\n").split("\n")
     while lines and not lines[-1].strip():
         lines.pop()

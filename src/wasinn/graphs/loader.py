@@ -19,7 +19,7 @@ from wasinn.graphs.isolated import IsolatedGraph
 from wasinn.graphs.loading import Loading
 from wasinn.graphs.quantized import QuantizedGraph
 from wasinn.graphs.reshaped import ReshapedGraph
-from wasinn.graphs.source import GraphSource
+from wasinn.graphs.source import GraphSource, check_contract
 from wasinn.spec import Encoding, ErrorCode
 
 
@@ -58,9 +58,13 @@ class Loader:
         """Loads `source`; `loading` can end that, if it is in a worker process.
 
         Raises WasiNNError: invalid_encoding for content that is not what it is labelled, or that no
-        backend serves; unsupported_operation for a precision that the backend cannot be told; else as
-        the backend says.
+        backend serves; unsupported_operation for a precision that the backend cannot be told;
+        runtime_error for `guests` or `strict` without a contract; else as the backend says.
         """
+        try:
+            check_contract(source)
+        except ConfigError as error:
+            raise runtime_error(str(error)) from error
         encoding = source.encoding
         if encoding is Encoding.AUTODETECT:
             encoding = detect.detect(source.model)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.loading import Loading
-from wasinn.graphs.source import GraphSource
+from wasinn.graphs.source import GraphSource, check_contract
 from wasinn.spec import ErrorCode
 
 
@@ -29,11 +29,16 @@ class Registry:
             self.add(name, source)
 
     def add(self, name: str, source: GraphSource) -> None:
-        """Adds a graph. Raises ConfigError if the name is empty or taken."""
+        """Adds a graph. Raises ConfigError if the name is empty or taken, and for `guests` or `strict`
+        without the model's own contract."""
         if not name:
             raise ConfigError("a graph needs a name")
         if name in self._sources:
             raise ConfigError(f"there are two graphs called {name!r}")
+        try:
+            check_contract(source)
+        except ConfigError as error:
+            raise ConfigError(f"graph {name!r}: {error}") from None
         self._locks[name] = threading.Lock()
         self._sources[name] = source
 

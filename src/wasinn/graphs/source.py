@@ -164,19 +164,27 @@ def with_options(source: GraphSource, options: Mapping[str, Any]) -> GraphSource
         source = setter(source, value)
     if source.load_timeout is not None and source.isolation != "process":
         raise ConfigError('load_timeout needs isolation = "process": a load in this process cannot be ended')
-    if source.guests is not None and source.contract is None:
-        raise ConfigError(
-            "guests is the contract that guests speak, and the model's own is missing: give contract as well"
-        )
     if source.guests is not None and source.quantization == "affine":
         raise ConfigError(
             'guests = ... converts quantized tensors already; leave out quantization = "affine"'
         )
-    if source.strict and source.contract is None:
-        raise ConfigError(
-            "strict refuses tensors that are not as the contract says, and there is no contract"
-        )
     return source
+
+
+def check_contract(source: GraphSource) -> None:
+    """That a contract is there where one is needed; it may come after the other options, as one that lies
+    beside the model does. Raises ConfigError."""
+    if source.contract is not None:
+        return
+    if source.guests is not None:
+        raise ConfigError(
+            "guests is the contract that guests speak, and the model's own is missing: give contract as well"
+        )
+    if source.strict:
+        raise ConfigError(
+            "strict refuses tensors that are not as the contract says, and there is no contract: give "
+            "contract as well"
+        )
 
 
 def _set_target(source: GraphSource, value: Any) -> GraphSource:
@@ -240,7 +248,11 @@ def _contract(key: str, value: Any) -> Contract:
         return value
     if not isinstance(value, str | Path) or not str(value):
         raise ConfigError(f"{key} is the file of a contract, not {value!r}")
-    return read_contract(_file(str(value)))
+    try:
+        file = _file(str(value))
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+    return read_contract(file)
 
 
 def _set_strict(source: GraphSource, value: Any) -> GraphSource:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Sequence
 
+import numpy as np
+
 from wasinn.contracts.contract import ImageContract, OutputContract
-from wasinn.contracts.keys import MAX_NAME, QUANTIZED
+from wasinn.contracts.keys import LARGEST, MAX_NAME, QUANTIZED, SMALLEST
 from wasinn.graphs.hint import OutputHints
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization, TensorSpec
+from wasinn.tensors import MAX_RANK, Quantization, TensorSpec
 
 #: Why a key is as it is, by its path.
 Notes = dict[tuple[str, ...], str]
@@ -19,12 +21,18 @@ Notes = dict[tuple[str, ...], str]
 _PROBABILITIES = ("softmax", "sigmoid", "hardsigmoid")
 #: A mask of more classes is no mask.
 _MOST_CLASSES = 1024
+#: More scales than this are no page of text.
+_MOST_SCALES = 64
 
 
 def unused_name(taken: Container[str], wanted: str, index: int) -> str:
     """A name in the contract: `wanted`, where it can be one and is not taken."""
     wanted = wanted[: MAX_NAME - 8] if wanted.isprintable() and wanted.strip() else "port"
-    return wanted if wanted not in taken else f"{wanted}_{index}"
+    found = wanted if wanted not in taken else f"{wanted}_{index}"
+    while found in taken:  # a port may be called so
+        index += 1
+        found = f"{wanted}_{index}"
+    return found
 
 
 def port_of(index: int, specs: Sequence[TensorSpec]) -> int | str:
@@ -56,7 +64,32 @@ def suggest_output(
             notes[*path, "labels"] = hints.labels.why
         else:
             notes[path] = f"{hints.labels.why} has {len(hints.labels.value)} labels, and not {count}"
-    return OutputContract(name, port_of(index, specs), kind, labels=labels, layout=layout or "NCHW")
+    # Written out although the file has them: as the guests' contract of another artifact this one has no
+    # other place to take them from.
+    quantization = _writable(spec)
+    if quantization is not None:
+        notes[*path, "quantization"] = "the file's own; guests of this contract on another artifact need it"
+    return OutputContract(
+        name,
+        port_of(index, specs),
+        kind,
+        type=None if quantization is None else spec.type,
+        labels=labels,
+        layout=layout or "NCHW",
+        quantization=quantization or "model",
+    )
+
+
+def _writable(spec: TensorSpec) -> Quantization | None:
+    """The quantization of an output of whole numbers, if a contract can say it: files hold anything."""
+    found = spec.quantization
+    if found is None or spec.any_type or spec.type not in QUANTIZED or len(found.scales) > _MOST_SCALES:
+        return None
+    limits = np.iinfo(f"{'u' if spec.type.label[0] == 'u' else ''}int{8 * spec.type.size}")
+    sound = all(SMALLEST <= scale <= LARGEST for scale in found.scales) and all(
+        limits.min <= point <= limits.max for point in found.zero_points
+    )
+    return found if sound and (found.axis is None or 0 <= found.axis < MAX_RANK) else None
 
 
 def _kind(spec: TensorSpec, hints: OutputHints, image: ImageContract | None) -> tuple[str, str | None, str]:

@@ -65,8 +65,8 @@ def find_boxes(
     (height, width), and `placement` says where the picture lies in it; None where the input is the picture.
 
     A box has its best class only. Classes below the first label (`label_offset` under 0) are background and
-    give none; boxes that are not finite or have no area within the picture are left out too. Raises
-    ConfigError where the shapes cannot be the contract's form.
+    give none, and so do numbers that are no class; boxes that are not finite or have no area within the
+    picture are left out too. Raises ConfigError where the shapes cannot be the contract's form.
     """
     if contract.boxes is None:
         raise ConfigError(f'output {contract.name!r} is not of boxes: its kind is "{contract.kind}"')
@@ -80,7 +80,8 @@ def find_boxes(
     if found.precision.kind == "f":
         threshold = float(found.precision.type(threshold))
     good = (found.scores >= threshold) & np.isfinite(found.scores) & np.isfinite(edges).all(axis=1)
-    good &= (edges[:, 2:] > edges[:, :2]).all(axis=1) & (found.classes + contract.label_offset >= 0)
+    good &= (edges[:, 2:] > edges[:, :2]).all(axis=1)
+    good &= (found.classes >= 0) & (found.classes + contract.label_offset >= 0)
     best = np.flatnonzero(good)
     best = best[np.argsort(-found.scores[best], kind="stable")][:MAX_CANDIDATES]
     best = best[suppress(edges[best], found.scores[best], found.classes[best], contract.boxes.iou)]

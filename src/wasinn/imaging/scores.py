@@ -64,10 +64,14 @@ def class_scores(values: Any, name: str = "output") -> Array:
 
 
 def probabilities(values: Any, contract: OutputContract) -> Array:
-    """A classifier's output as f64 [classes]: logits through softmax, probabilities and raw numbers as they
-    are. `values` are real numbers (already dequantized). Raises ConfigError as `class_scores` does."""
+    """A classifier's output as f64 [classes]: logits through softmax, a single one through the sigmoid
+    function, probabilities and raw numbers as they are. `values` are real numbers (already dequantized).
+    Raises ConfigError as `class_scores` does."""
     flat = class_scores(values, f"output {contract.name!r}").astype(np.float64)
-    return softmax(flat) if contract.kind == "logits" else flat
+    if contract.kind != "logits":
+        return flat
+    # Softmax of one number is 1 whatever it is. Next to a 0, it is the sigmoid.
+    return softmax(np.append(flat, 0.0))[:1] if flat.size == 1 else softmax(flat)
 
 
 def order(scores: Any) -> Array:
@@ -86,10 +90,16 @@ def top_k(values: Any, contract: OutputContract, k: int = 5) -> list[Scored]:
 
     Ties go to the lower index; NaN comes last. Raises ConfigError for a `k` below 1 and as `class_scores`
     does.
+
+    A single logit or probability with two labels is yes or no, as in a mask of one channel: that of class 1;
+    class 0 has what is left.
     """
     if k < 1:
         raise ConfigError(f"top {k}: the number of classes to show starts at 1")
     scores = probabilities(values, contract)
+    two = contract.label(1) is not None and contract.label(2) is None
+    if scores.size == 1 and two and contract.kind in ("logits", "probabilities"):
+        values = scores = np.array([1.0 - scores[0], scores[0]])
     # Sorted by the output itself: softmax makes equals of very small and very near numbers.
     best = order(class_scores(values, f"output {contract.name!r}"))[:k]
     return [Scored(int(index), contract.label(int(index)), float(scores[index])) for index in best]
