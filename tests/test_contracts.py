@@ -52,7 +52,7 @@ GOOD = [
     IMAGE + 'fit = "crop"\ncrop = 256\nresize = "area"\nantialias = false\ninvert = true\n',
     IMAGE + 'fit = "letterbox"\nfill = 114\n',
     IMAGE + 'fit = "letterbox"\nfill = [114, 0, 255]\n',
-    '[input.image]\nlayout = "HW"\nsize = [1, 16384]\nmean = [33.0]\n',
+    '[input.image]\nlayout = "HW"\nsize = [1, 16384]\nrange = [0, 255]\nmean = [33.0]\n',
     '[input.image]\nlayout = "NCHW"\ncolour = "GRAY"\nsize = [8, 8]\nstd = [255]\n',
     INTEGER,
     INTEGER + 'quantization = "model"\nrange = [-1.0, 1.0]\n',
@@ -82,7 +82,7 @@ BAD = [
     ('[input.""]\n', "a name is 1 to 200 printable characters", True),
     ('[input."a\\u001b[31m"]\n', "printable characters, not", False),
     (IMAGE + "sise = 3\n", r"line 4: \[input.image\]: unknown key sise \(is it \"size\"\?\); known: ", True),
-    (IMAGE + 'colour = "RGB"\ncolor = "BGR"\n', "line 5: .*one key, given twice", True),
+    (IMAGE + 'colour = "RGB"\ncolor = "BGR"\n', "line 5: .*colour and color are one key in two", True),
     (IMAGE + 'colour = "RGBA"\n', 'line 4: .*one of "RGB", "BGR", "GRAY", not "RGBA"', True),
     (IMAGE + "colour = true\n", "not true", True),
     ('[input.image]\nlayout = "NCHW"\n', r"size is missing: .* size = \[224, 224\]", True),
@@ -120,7 +120,9 @@ BAD = [
     (IMAGE + "dims = [1]\n", "line 4: .*follow from its layout and size", True),
     (IMAGE + 'kind = "tensor"\n', "layout is of images, and kind is", True),
     (IMAGE + 'type = "bool"\n', "the type of an image is one of f16", True),
-    (IMAGE + 'type = "float32"\n', 'line 4: .*type is one of f16, f32, .* not "float32"', True),
+    (IMAGE + 'type = "float32"\n', 'line 4: .*type is one of f16, f32, .* not "float32" .is it "f32"', True),
+    (IMAGE + 'type = "Int8"\n', 'is it "i8"', True),
+    (IMAGE + "mean = 123.675\n", r"line 4: .*mean 123.675 lies outside range \[0, 1\].*range = \[0.0, 255", False),
     (IMAGE + "type = 32\n", "not 32", True),
     (IMAGE + 'port = ""\n', "its name or its index", True),
     (IMAGE + "port = -1\n", "an index from 0 on, not -1", True),
@@ -447,9 +449,12 @@ def inputs(draw: Any) -> dict[str, Any]:
     table["colour"] = "GRAY" if gray else draw(st.sampled_from(["RGB", "BGR"]))
     table["size"] = [draw(st.integers(1, 500)), draw(st.integers(1, 500))]
     channels = 1 if gray else 3
-    table["mean"] = draw(st.lists(levels, min_size=channels, max_size=channels))
     table["std"] = draw(st.lists(scales, min_size=channels, max_size=channels))
     table["range"] = draw(st.lists(levels, min_size=2, max_size=2, unique=True))
+    # A mean far outside of the range is refused.
+    most = 2 * max(map(abs, table["range"]))
+    means = levels.map(lambda level: max(-most, min(most, level)))
+    table["mean"] = draw(st.lists(means, min_size=channels, max_size=channels))
     table["fit"] = draw(st.sampled_from(["stretch", "crop", "letterbox"]))
     if table["fit"] == "crop":
         table["crop"] = draw(st.integers(500, 1000))
@@ -602,14 +607,15 @@ def test_the_page_has_every_key_and_every_word() -> None:
 
 
 def test_the_example_of_the_page_and_its_errors_are_real(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    example, *_ = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "imagenet_1000.txt").write_text("label\n" * 1000)
     graph = [port("input", (1, 3, 224, 224))], [port("logits", (1, 1000))]
     assert bind(parse(example, tmp_path), *graph).outputs[0].classes == 1000
-    shown = [line for line in PAGE.splitlines() if line.startswith("c.toml")]
+    shown = re.findall(r"^wasinn: (c\.toml.*)$", PAGE, re.MULTILINE)
     changes = [
         (r"size   = .*", "size = [0, 224]"),
         (r"mean   = .*", "mean = [0.485, 0.456]"),
+        (r"mean   = .*", "mean = [123.675, 116.28, 103.53]"),
         (r"resize = ", "resise = "),
         (r"imagenet_1000", "imagenet"),
         (r'"input"', '"data"'),

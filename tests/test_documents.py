@@ -6,9 +6,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from wasinn.contracts.parse import parse_contract
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,6 +30,14 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_the_contracts_in_the_documents_are_right() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "contracts.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 6
+    for block in blocks:
+        text = re.sub(r'^labels( *)= "[^"]*"', r'labels\1= ["a"]', block, flags=re.MULTILINE)
+        parse_contract(tomllib.loads(text), ROOT, "docs/contracts.md", text)
 
 
 def test_the_demo_gets_every_digit_right() -> None:

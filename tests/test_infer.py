@@ -198,8 +198,9 @@ def test_a_picture_without_a_contract_is_an_error_that_tells_how_to_get_one(
     model = tmp_path / "bare.onnx"
     shutil.copy(MODELS / "digits.onnx", model)
     error = infer(model, picture("two"), fails=2)
-    assert "wasinn inspect --contract MODEL > MODEL.contract.toml" in error
+    assert f"wasinn inspect --contract {model} > {model}.contract.toml" in error
     assert "two.png is a picture" in error
+    assert "wasinn inspect --contract @identity.onnx > FILE" in infer("@identity", picture("two"), fails=2)
 
 
 def test_the_answer_is_drawn_beneath_the_picture(infer: Infer, digits: Path, tmp_path: Path) -> None:
@@ -232,9 +233,60 @@ def test_raw_bytes_of_a_wrong_size_name_both_sizes(infer: Infer, digits: Path, t
     path = tmp_path / "short.tensor"
     path.write_bytes(bytes(64))
     error = infer(digits, path, fails=2)
-    assert "has 64 bytes" in error
-    assert "(f32 [1,1,8,8]) is 256" in error
-    assert "1 byte an element" in error
+    assert "has 64 bytes, and input 'image' of graph " in error
+    assert " takes 256 bytes (f32 [1,1,8,8]); that is 1 byte an element" in error
+    path.write_text("zero\none\n", encoding="utf-8")
+    assert "is it text, not a tensor?" in infer(digits, path, fails=2)
+    path.write_bytes(b"\xff\x00")
+    assert "is it a picture, not a tensor?" in infer(digits, path, fails=2)
+
+
+def test_a_folder_and_a_picture_in_the_model_s_place_are_said(
+    infer: Infer, digits: Path, tmp_path: Path
+) -> None:
+    assert f"'{tmp_path}' is a folder; give the files in it" in infer(digits, tmp_path, fails=2)
+    error = infer(picture("two"), digits, fails=2)
+    assert "is a picture; the model comes first: wasinn infer MODEL PICTURE" in error
+
+
+def test_real_numbers_for_whole_ones_name_the_option(infer: Infer, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1), np.float32))
+    require_backend("litert")
+    error = infer("@digits_u8.tflite", tmp_path / "x.npy", fails=1)
+    assert "with ?quantization=affine after the graph it takes and gives real numbers" in error
+    infer("@digits_u8.tflite?quantization=affine", tmp_path / "x.npy")
+
+
+def test_a_contract_that_does_not_fit_is_a_mistake_wherever_it_is_given(
+    infer: Infer, digits: Path, tmp_path: Path
+) -> None:
+    wrong = contract(tmp_path, DIGITS.replace("[8, 8]", "[9, 8]"))
+    for arguments in ((f"{digits}?contract={wrong}",), (digits, "--contract", wrong)):
+        error = infer(*arguments, picture("two"), fails=2)
+        assert "layout and size make [1,1,9,8]" in error
+        assert "runtime_error" not in error
+
+
+def test_unknown_options_name_the_command_and_the_likely_one(
+    digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, said in (
+        ((str(digits), picture("two"), "--topk", "3"), "unknown option --topk (is it --top?)"),
+        ((str(digits), picture("two"), "--topk=3"), "unknown option --topk (is it --top?)"),
+        ((str(digits), "--xyzzy"), "unknown option --xyzzy; see wasinn infer --help"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["infer", *map(str, arguments)])
+        assert ended.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith("usage: wasinn infer")
+        assert said in error
+    with pytest.raises(SystemExit):
+        main(["show", "a.npy", "b.npy"])
+    assert "wasinn show: error: too many arguments: b.npy; see wasinn show --help" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["infer"])
+    assert capsys.readouterr().err.endswith("required: GRAPH\n")
 
 
 def test_raw_bytes_fix_one_dynamic_dimension(infer: Infer, tmp_path: Path) -> None:
@@ -457,7 +509,7 @@ def test_guests_contracts_hold_for_callers(digits: Path, tmp_path: Path) -> None
 # -- DirectGraph --------------------------------------------------------------------------------------
 
 
-def test_outputs_are_copies_and_a_closed_graph_opens_again(digits: Path) -> None:
+def test_outputs_are_copies_and_a_closed_graph_says_so(digits: Path) -> None:
     graph = DirectGraph("d", GraphSource.from_files(digits))
     one = graph.infer({0: graph.feed(None, picture("one")).tensor})
     kept = one.outputs[0].copy()
@@ -465,9 +517,29 @@ def test_outputs_are_copies_and_a_closed_graph_opens_again(digits: Path) -> None
     np.testing.assert_array_equal(one.outputs[0], kept)
     graph.close()
     graph.close()
-    again = graph.infer({0: graph.feed("image", as_tensor("one")).tensor})
-    np.testing.assert_allclose(again.outputs[0], kept, atol=1e-6)
-    graph.close()
+    with pytest.raises(ConfigError, match="graph 'd' is closed"):
+        graph.infer({0: as_tensor("one")})
+
+
+def test_a_graph_from_text_takes_arrays_by_name(digits: Path) -> None:
+    with DirectGraph("d", f"onnx:{digits}") as graph:
+        wanted = graph.infer({0: graph.feed(None, as_tensor("one")).tensor}).outputs[0]
+        for key in (0, "0", "image"):
+            np.testing.assert_array_equal(graph.infer({key: as_tensor("one")}).outputs[0], wanted)
+        for tensors, said in (
+            ({1: as_tensor("one")}, "graph 'd' has no input 1; it has: 0 'image'"),
+            ({"x": as_tensor("one")}, "has no input 'x'"),
+            ({0: as_tensor("one"), "image": as_tensor("one")}, "input 'image' is given twice"),
+            ({0: "one.png"}, "a NumPy array or a tensor is wanted, not str"),
+            (as_tensor("one"), "infer takes the inputs by index or name"),
+        ):
+            with pytest.raises(ConfigError, match=said):
+                graph.infer(tensors)  # type: ignore[arg-type]
+        for index in (1, -1, "image"):
+            with pytest.raises(ConfigError, match=r"has no output .*it has: 0 'probabilities'"):
+                graph.output_contract(index)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="is a GraphSource or text, not 3"):
+        DirectGraph("d", 3)  # type: ignore[arg-type]
 
 
 def test_a_batch_of_pictures(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from wasinn.agreement.compare import Comparison, compare
 from wasinn.agreement.examples import SIDE
 from wasinn.agreement.inputs import Input
 from wasinn.agreement.report import html_report
+from wasinn.agreement.report_charts import breakable
 from wasinn.agreement.report_pictures import DIFFERENT, difference_map, overlay
 from wasinn.agreement.report_style import CSS
 from wasinn.agreement.sides import Run, SideFacts
@@ -193,6 +194,11 @@ def test_pictures_have_words_and_tables_heads(page: str) -> None:
     assert found.tags.count("th") > 10
     for match in re.finditer(r"<th(?: [^>]*)?>", page):
         assert 'scope="' in match.group()
+
+
+def test_names_of_files_break_where_their_words_end() -> None:
+    assert breakable("mobilenet_v2_1.0_224.tflite") == ("mobilenet_<wbr>v2_<wbr>1.0_<wbr>224.<wbr>tflite")
+    assert breakable("<a_") == "&lt;a_"
 
 
 def test_verdict_and_reasons_are_said(page: str) -> None:

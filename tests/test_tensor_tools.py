@@ -184,7 +184,7 @@ def test_raw_bytes_need_to_be_told(run: Run, tmp_path: Path) -> None:
     report = json.loads(run("show", file, "--type", "f32", "--dims", "3x4", "--json"))
     assert (report["dims"], report["statistics"]["maximum"]) == ([3, 4], 11)
     assert json.loads(run("show", file, "--type", "i64", "--json"))["dims"] == [6]
-    assert "has 48 bytes, and --dims (f32 [3,5]) is 60" in run(
+    assert "has 48 bytes, and --dims says 60 bytes (f32 [3,5])" in run(
         "show", file, "--type", "f32", "--dims", "3,5", fails=2
     )
     assert "needs --type" in run("show", file, "--dims", "3x4", fails=2)
@@ -198,10 +198,16 @@ def test_a_written_tensor_is_shown_as_what_it_is_and_drawn(run: Run, scene: Path
     path, file = contract(tmp_path, PICTURE), tmp_path / "x.tensor"
     run("tensor", scene, "--contract", path, "-o", file)
     expected = np.asarray(Image.open(scene).resize((32, 24), Image.Resampling.BILINEAR), int)
-    for under in (("--contract", path), ()):
-        text = run("show", file, *under, "-o", tmp_path / "back.png")
+    bare = tmp_path / "bare.npy"
+    np.save(bare, np.fromfile(file, np.float32).reshape(1, 3, 24, 32))
+    for tensor, under, how in (
+        (file, ("--contract", path), "the picture, by [input.image]"),
+        (file, (), "the picture, by the description beside it"),
+        (bare, (), "a guess by its numbers"),
+    ):
+        text = run("show", tensor, *under, "-o", tmp_path / "back.png")
         assert "as normalised by ImageNet's mean and deviation, channels in the order RGB" in text
-        assert ("a guess" in text) == (under == ())
+        assert how in text
         back = np.asarray(Image.open(tmp_path / "back.png"), int)
         assert np.abs(back - expected).max() <= 1
 
@@ -215,9 +221,17 @@ def test_what_a_bgr_picture_looks_like(run: Run, scene: Path, tmp_path: Path) ->
         "values as of a picture in 0..255",
     ]
     assert len(report["channels"]) == 3
-    run("show", file, "--contract", contract(tmp_path, BYTES), "-o", tmp_path / "back.png")
     expected = np.asarray(Image.open(scene).resize((32, 24), Image.Resampling.BILINEAR), int)
+    inverted = contract(tmp_path, BYTES + "invert = true\n", "inverted.toml")
+    for how in (("--contract", contract(tmp_path, BYTES)), ()):
+        run("show", file, *how, "-o", tmp_path / "back.png")
+        assert np.abs(np.asarray(Image.open(tmp_path / "back.png"), int) - expected).max() <= 1
+    run("tensor", scene, "--contract", inverted, "-o", file)
+    run("show", file, "-o", tmp_path / "back.png")
     assert np.abs(np.asarray(Image.open(tmp_path / "back.png"), int) - expected).max() <= 1
+    description = tmp_path / "x.npy.json"
+    description.write_text(description.read_text().replace('"NHWC"', '"HWC"'))
+    assert "has the layout HWC" in run("show", file, "-o", tmp_path / "back.png", fails=2)
 
 
 def test_a_mask_becomes_a_picture_of_its_classes(run: Run, tmp_path: Path) -> None:
@@ -260,7 +274,21 @@ def test_a_recorded_compute_is_shown_whole_and_by_file(run: Run, tmp_path: Path)
     report = json.loads(run("show", tmp_path / "r" / "0000" / "input-0.npy", "--json"))
     assert (report["type"], report["first"]) == ("bf16", [0.5, 2])
     assert "input x" in run("show", tmp_path / "r" / "0000")
+    error = run("show", tmp_path / "r", fails=2)
+    assert f"holds the records of 1 compute: name one, as in wasinn show {tmp_path}/r/0000" in error
     assert "not one that" in run("show", tmp_path, fails=2)
+
+
+def test_one_number_is_shown_once(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([3.25], np.float32))
+    text = run("show", tmp_path / "x.npy")
+    assert text.count("3.25") == 1
+    assert "  number  3.25\n" in text
+
+
+def test_a_picture_that_is_not_there_is_said_as_everywhere(run: Run, tmp_path: Path) -> None:
+    arguments = ("nope.bmp", "--contract", contract(tmp_path, PICTURE), "-o", tmp_path / "x.npy")
+    assert "there is no file 'nope.bmp'" in run("tensor", *arguments, fails=2)
 
 
 # -- guesses ------------------------------------------------------------------------------------------
@@ -284,6 +312,15 @@ def test_numbers_that_lie_in_the_other_layout_are_noticed(scene: Path) -> None:
 def test_the_usual_ranges(scene: Path, scale: float, offset: float, expected: tuple[int, int]) -> None:
     values = np.asarray(Image.open(scene), np.float32)[None] * np.float32(scale) + np.float32(offset)
     assert looks(values).range == expected
+
+
+def test_small_whole_numbers_are_a_mask_s() -> None:
+    classes = np.repeat(np.arange(4), 64).reshape(16, 16)
+    for values in (classes, classes[None].astype(np.float32), classes.astype(np.uint8)):
+        assert looks(values).sentences()[-1] == "few small whole numbers, as of a mask (--mask)"
+    assert not looks(classes + 0.5).mask
+    assert not looks(classes * 60).mask
+    assert not looks(np.arange(16).reshape(4, 4)).mask
 
 
 def test_other_numbers_are_called_nothing() -> None:

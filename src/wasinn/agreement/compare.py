@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.agreement.answers import Difference, difference
+from wasinn.agreement.answers import Answer, Difference, difference
 from wasinn.agreement.examples import Example, make_example, pair
 from wasinn.agreement.inputs import Input
 from wasinn.agreement.sides import Run, Side, SideFacts
@@ -203,10 +203,21 @@ def _row(run: Run | str, first: Run | str | None, tolerances: Tolerances, top: i
             f"{len(run.answers)} outputs, and the first side has {len(first.answers)}: a contract can name "
             "those that belong together"
         )
-    for (one, _), each in zip(pairs, found, strict=True):
+    for (one, other), each in zip(pairs, found, strict=True):
         where = f"{one.name}: " if len(found) > 1 else ""
-        reasons += [where + reason for reason in tolerances.reasons(one.kind, each)]
+        why = tolerances.reasons(one.kind, each)
+        if why and not each.note and _of_other_classes(one, other):
+            sizes = f"{one.values.size} and {other.values.size}"
+            why.append(f"the sides have {sizes} classes: are they the same network?")
+        reasons += [where + reason for reason in why]
     return Row(words, best, run.seconds, found, tuple(reasons))
+
+
+def _of_other_classes(one: Answer, other: Answer) -> bool:
+    """Whether two answers have no label in common, and other counts than a background makes."""
+    if one.kind != "classes" or abs(one.values.size - other.values.size) <= 2:
+        return False
+    return not set(one.contract.labels or ()) & set(other.contract.labels or ())
 
 
 def _summary(facts: SideFacts, at: int, outcomes: Sequence[Outcome], tolerances: Tolerances) -> SideSummary:

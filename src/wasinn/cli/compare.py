@@ -22,6 +22,10 @@ from wasinn.agreement.tolerances import Tolerances
 from wasinn.cli.common import Subparsers, log_to_terminal
 from wasinn.cli.compare_text import as_text
 from wasinn.errors import ConfigError, WasiNNError
+from wasinn.imaging.decode import pillow
+
+#: On so many of the inputs that differ the command looks that says why: one can be a close call.
+_MOST_INPUTS = 3
 
 _EPILOG = """\
 A picture becomes the tensor that each graph's contract says: ?contract=FILE, or MODEL.contract.toml beside
@@ -133,6 +137,8 @@ def run(options: argparse.Namespace) -> int:
     for path in (options.json, options.html):
         if path not in (None, "-") and not Path(path).parent.is_dir():
             raise ConfigError(f"there is no folder for {path!r}")
+    if any(each.picture for each in inputs):
+        pillow()  # without it each input would fail in turn
     with _sides(options, any(each.picture for each in inputs)) as sides:
         found = compare(
             _with_progress(inputs),
@@ -202,16 +208,21 @@ def _with_progress(inputs: Sequence[Input]) -> Iterable[Input]:
 
 
 def _hint(options: argparse.Namespace, found: Comparison) -> str:
-    """The command that says why, for the first input on which a side differs."""
+    """The command that says why, for the first side that differs and the first inputs on which it does."""
     for outcome in found.outcomes:
-        for side, row in zip(found.sides, outcome.rows, strict=False):
+        for at, (side, row) in enumerate(zip(found.sides, outcome.rows, strict=False)):
             if row.reasons:
-                return f"why: {_diagnosis(options, found.sides, outcome, side)}"
+                paths = [each.path for each in found.outcomes if each.rows and each.rows[at].reasons]
+                return f"why: {_diagnosis(options, found.sides, outcome, side, paths[:_MOST_INPUTS])}"
     return ""
 
 
 def _diagnosis(
-    options: argparse.Namespace, sides: Sequence[SideSummary], outcome: Outcome, side: SideSummary
+    options: argparse.Namespace,
+    sides: Sequence[SideSummary],
+    outcome: Outcome,
+    side: SideSummary,
+    paths: Sequence[str],
 ) -> str:
     first, other = sides[0].facts, side.facts
     if other.guest:
@@ -220,12 +231,13 @@ def _diagnosis(
         )
     if options.backends:
         words = ["--layers", "--graph", options.graph[0], "--backends", f"{first.backend},{other.backend}"]
+        words.append(outcome.path)
         if len(options.graph) > 1 or first.encoding != "onnx":
             return "wasinn diagnose, with the two graphs"
     else:
         at = [each.facts.name for each in sides].index(other.name)
-        words = ["--graph", options.graph[0], "--graph", options.graph[at]]
-    return f"wasinn diagnose {shlex.join([*words, outcome.path])}"
+        words = ["--graph", options.graph[0], "--graph", options.graph[at], *paths]
+    return f"wasinn diagnose {shlex.join(words)}"
 
 
 def _guest_diagnosis(options: argparse.Namespace, names: list[str], outcome: Outcome, side: SideFacts) -> str:

@@ -127,7 +127,8 @@ class Decoded:
                 name = one_line(box.label or f"class {box.index}", 60)
                 rows.append((f"    {rank}", _percent(box.score, True), *edges, name))
             return table(rows)
-        lines = [] if self.statistics is None else [f"    {self.statistics}"]
+        # One number is its own statistics.
+        lines = [] if self.statistics is None or self.real.size == 1 else [f"    {self.statistics}"]
         if self.largest:
             lines.append("    largest  " + ", ".join(f"{at}: {number(value)}" for at, value in self.largest))
         elif self.real.size:

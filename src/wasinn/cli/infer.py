@@ -18,7 +18,7 @@ from wasinn.cli.graphs import GRAPH, add_options, files_anywhere, open_graph
 from wasinn.cli.pictures import Saving
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.runtime.direct import DirectGraph, Inference
-from wasinn.runtime.feeds import Feed
+from wasinn.runtime.feeds import Feed, kind_of
 from wasinn.tensors import format_dims
 
 _EPILOG = """\
@@ -48,7 +48,9 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.set_defaults(command=run)
     parser.add_argument("graph", metavar="GRAPH", help=f"{GRAPH}, or the name of one in --config")
-    parser.add_argument("files", metavar="FILE", nargs="*", help="for the only input; each in turn")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", default=[], help="for the only input; each in turn"
+    )
     files_anywhere(parser, "files")
     parser.add_argument(
         "--input", action="append", default=[], metavar="[NAME=]FILE", help="one input; may be repeated"
@@ -75,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--top and --repeat are numbers from 1 on")
     if options.files and options.input:
         raise ConfigError("give FILE... for the only input, or --input NAME=FILE for each, not both")
+    _not_swapped(options)
     if not options.files and not options.input:
         raise ConfigError("there is nothing to infer from: give FILE..., or --input NAME=FILE")
     try:
@@ -83,6 +86,13 @@ def run(options: argparse.Namespace) -> int:
     except WasiNNError as error:
         print(f"wasinn: {one_line(str(error), 2000)}", file=sys.stderr)
         return 1
+
+
+def _not_swapped(options: argparse.Namespace) -> None:
+    """Raises ConfigError for a picture where the model should be."""
+    path = Path(options.graph)
+    if path.is_file() and kind_of(path) == "picture":
+        raise ConfigError(f"{options.graph} is a picture; the model comes first: wasinn infer MODEL PICTURE")
 
 
 def _run(graph: DirectGraph, options: argparse.Namespace) -> int:

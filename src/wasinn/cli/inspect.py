@@ -34,7 +34,7 @@ def add_parser(commands: Subparsers) -> None:
         "backends can load it.",
         epilog="The JSON is a list with the Open Inference Protocol's metadata of each model. "
         "A dynamic dimension is ? in the text and -1 in the JSON. The exit code is 1 if a model "
-        "cannot be loaded.",
+        "cannot be loaded, or the contract beside it is wrong.",
     )
     parser.set_defaults(command=run)
     parser.add_argument(
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(shown, indent=2))
     else:
         print("\n\n".join(_text(report) for report in reports))
-    return 1 if any("error" in report for report in reports) else 0
+    return 1 if any({"error", "contract_error"} & report.keys() for report in reports) else 0
 
 
 def _report(text: str, backend: str | None) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _report(text: str, backend: str | None) -> dict[str, Any]:
         report["backends"] = _backends(encoding)
         loaded = Loader().load(replace(source, encoding=encoding))
         report.update(_metadata(text, loaded))
-        report.update(suggested.beside(source, loaded))
+        report.update(suggested.found_beside(source, loaded))
     except (WasiNNError, ConfigError, BackendError) as error:
         reason = error.reason if isinstance(error, WasiNNError) else str(error)
         report["error"] = reason

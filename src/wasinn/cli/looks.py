@@ -15,12 +15,16 @@ Array = np.ndarray[Any, Any]
 #: The mean and deviation of ImageNet's pictures, RGB, 0 to 1, by which torchvision's models are trained.
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
+#: A mask of more classes looks like a picture.
+_MOST_CLASSES = 64
+
 
 @dataclass(frozen=True)
 class Looks:
     """`layout`: by the dims, None where they are not a picture's. `range`: what 0..255 seems to have become,
     None where no known range fits; `normalised`: by ImageNet's mean and deviation, and in which `colour`
-    order, if that can be told. `swapped`: the numbers lie as if the layout were the other one."""
+    order, if that can be told. `swapped`: the numbers lie as if the layout were the other one. `mask`: few
+    small whole numbers, as the classes of pixels are."""
 
     layout: str | None
     range: tuple[float, float] | None = None
@@ -28,6 +32,7 @@ class Looks:
     colour: str | None = None
     swapped: bool = False
     sums_to_one: bool = False
+    mask: bool = False
 
     def sentences(self) -> list[str]:
         """What there is to say, carefully."""
@@ -37,7 +42,9 @@ class Looks:
             if "C" not in self.layout:
                 order = "one channel"
             found.append(f"dims of a picture, {self.layout} ({order})")
-        if self.sums_to_one:
+        if self.mask:
+            found.append("few small whole numbers, as of a mask (--mask)")
+        elif self.sums_to_one:
             found.append("0 to 1 with the sum 1: probabilities")
         elif self.normalised:
             order = f", channels in the order {self.colour}" if self.colour else ""
@@ -93,6 +100,8 @@ def looks(values: Array) -> Looks:
         total = float(flat.sum(dtype=np.float64))
         if low >= 0 and high <= 1 and abs(total - 1) < 1e-3:
             return Looks(None, sums_to_one=True)
+    if _mask(values, low, high):
+        return Looks(layout, mask=True)
     if layout is None:
         return Looks(None)
     swapped = _swapped(flat, layout, values.shape)
@@ -100,6 +109,16 @@ def looks(values: Array) -> Looks:
     if normalised:
         return Looks(layout, None, True, colour, swapped)
     return Looks(layout, _range(low, high, flat.dtype), swapped=swapped)
+
+
+def _mask(values: Array, low: float, high: float) -> bool:
+    """Whether the numbers can be the classes of pixels: a plane of few different small whole numbers."""
+    dims = values.shape
+    if len(dims) not in (2, 3) or (len(dims) == 3 and dims[0] != 1) or min(dims[-2:]) < 4:
+        return False
+    if low < 0 or not 1 <= high < _MOST_CLASSES or (values.dtype.kind == "f" and (values % 1).any()):
+        return False
+    return 8 * len(np.unique(values)) <= values.size
 
 
 def _range(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float] | None:

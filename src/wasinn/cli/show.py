@@ -40,7 +40,8 @@ def add_parser(commands: Subparsers) -> None:
         "the mask that it holds.",
         epilog="TENSOR is a .npy, raw little-endian bytes with a description beside them (FILE.json, as "
         "`wasinn tensor` writes it) or --type and --dims, or a folder that `wasinn run --record` wrote. "
-        "Without --contract the picture is drawn by what the numbers look like, which is a guess.",
+        "The picture is drawn by --contract, else by the description beside the tensor, else by what the "
+        "numbers look like, which is a guess.",
     )
     parser.set_defaults(command=run)
     parser.add_argument("tensor", metavar="TENSOR", help="a file, or the folder of a record")
@@ -77,6 +78,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _show_record(path: Path, options: argparse.Namespace) -> int:
     """All tensors of a recorded compute."""
+    records = sorted(each.name for each in path.iterdir() if is_record(each))
+    if records and not is_record(path):
+        count = f"{len(records)} compute{'' if len(records) == 1 else 's'}"
+        raise ConfigError(
+            f"{path} holds the records of {count}: name one, as in wasinn show {path / records[0]}"
+        )
     if options.output is not None:
         files = ", ".join(sorted(each.name for each in path.glob("*.npy"))[:8])
         raise ConfigError(f"-o writes one tensor's picture; name the file in {path} ({files})")
@@ -114,14 +121,14 @@ def _read(path: Path, options: argparse.Namespace, description: Mapping[str, Any
     if options.dims is not None:
         if options.type is None:
             raise ConfigError("--dims needs --type as well, as in --type f32 --dims 1x3x224x224")
-        return read_raw(path, given, parse_dims(options.dims), "--dims")
+        return read_raw(path, given, parse_dims(options.dims), "--dims says")
     if options.type is not None:
         size = path.stat().st_size
         if size % given.size:
             raise ConfigError(f"{path} has {size} bytes, which is no number of {given.label}s")
         return read_raw(path, given, (size // given.size,))
     if found is not None:
-        return read_raw(path, *found, "its description")
+        return read_raw(path, *found, "its description says")
     if kind == "picture":
         raise ConfigError(f"{path} is a picture; `wasinn tensor` makes a tensor of it")
     raise ConfigError(
@@ -178,12 +185,15 @@ def _text(shown: Shown) -> str:
         ("type", tensor.type.label),
         ("dims", format_dims(tensor.dims)),
         ("size", format_size(len(tensor.data))),
-        ("numbers", str(found)),
-        ("zeros", f"{found.zeros} of {found.count}" if found.count else "none"),
     ]
-    rows += [(f"channel {at}", str(statistics(each))) for at, each in enumerate(_channels(shown))]
     first = values.reshape(-1)[:FIRST]
-    if first.size:
+    if values.size == 1:
+        rows.append(("number", number(float(first[0]))))
+    else:
+        rows.append(("numbers", str(found)))
+        rows.append(("zeros", f"{found.zeros} of {found.count}" if found.count else "none"))
+    rows += [(f"channel {at}", str(statistics(each))) for at, each in enumerate(_channels(shown))]
+    if first.size > 1:
         rows.append(("first", " ".join(number(float(each)) for each in first)))
     rows += [("looks like", each) for each in shown.looks.sentences()[:1]]
     rows += [("", each) for each in shown.looks.sentences()[1:]]

@@ -15,6 +15,7 @@ from wasinn.cli.looks import Looks
 from wasinn.cli.pictures import as_pixels, save_mask
 from wasinn.contracts import transforms
 from wasinn.contracts.contract import Contract, InputContract, OutputContract
+from wasinn.contracts.parse import parse_contract
 from wasinn.errors import ConfigError
 from wasinn.imaging import draw
 from wasinn.imaging.masks import class_counts, class_map
@@ -22,6 +23,9 @@ from wasinn.spec import TensorType
 from wasinn.tensors import Quantization, Tensor, format_dims
 
 Array = np.ndarray[Any, Any]
+
+#: What a description has of a contract.
+_DESCRIBED = ("layout", "colour", "range", "mean", "std", "invert", "quantization")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ def _input(
                 f"{shown.name} is {tensor}, and [input.{each.name}] has the layout {each.image.layout}"
             )
         return _with_scale(each, tensor, shown.description), f"the picture, by [input.{each.name}]"
+    if "layout" in shown.description:
+        return _described(shown), "the picture, by the description beside it"
     image = shown.looks.image(tensor.dims)
     if image is None:
         raise ConfigError(
@@ -113,6 +119,22 @@ def _input(
     normalised = ", normalised by ImageNet's mean and deviation" if shown.looks.normalised else ""
     how = f"{image.layout}, {image.colour}, {low:g}..{high:g}{normalised}: a guess by its numbers"
     return InputContract("tensor", type=kind, image=image), how + "; --contract says it"
+
+
+def _described(shown: Shown) -> InputContract:
+    """What the description beside a tensor (`wasinn tensor` writes it) says of the picture in it."""
+    description, dims = shown.description, shown.tensor.dims
+    layout = str(description["layout"])
+    if len(layout) != len(dims):
+        raise ConfigError(
+            f"{shown.name} is {shown.tensor}, and the description beside it has the layout {layout}; give "
+            "--contract"
+        )
+    sizes = dict(zip(layout.upper(), dims, strict=True))
+    table = {key: description[key] for key in _DESCRIBED if key in description}
+    table |= {"type": shown.tensor.type.label, "size": [sizes.get("H", 1), sizes.get("W", 1)]}
+    source = f"the description of {shown.name}"
+    return parse_contract({"input": {"image": table}}, Path(), source).inputs["image"]
 
 
 def _with_scale(each: InputContract, tensor: Tensor, description: Mapping[str, Any]) -> InputContract:

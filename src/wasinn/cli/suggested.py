@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from wasinn.backends.common import one_line
 from wasinn.contracts.bound import bind
-from wasinn.contracts.parse import read_contract
 from wasinn.contracts.write import to_toml
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs import detect
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.graphs.suggest import read_hints, suggest
-from wasinn.runtime.direct import BESIDE, contract_beside
+from wasinn.runtime.beside import BESIDE, beside, comes_with_wasinn, contract_beside, read_beside
 from wasinn.spec import Encoding
 
 #: So many labels stand in the contract itself; more are a file's.
@@ -30,18 +30,27 @@ def contract(text: str, source: GraphSource) -> str:
     except WasiNNError as error:
         raise ConfigError(f"{text} cannot be loaded: {error.reason}") from error
     found, notes = suggest(source.model, loaded.encoding, loaded.graph)
-    model = source.model.files[0].name
+    model = source.model.files[0]
+    place = beside(model, BESIDE)
+    said = shlex.quote(text)
     head = [
-        f"A contract for {model} to start from. What is guessed is marked: check it, mostly against the code",
-        "that trained the model. Save it beside the model and it is found:",
-        f"  wasinn inspect --contract {text} > {model}{BESIDE}",
+        f"A contract for {model.name} to start from. What is guessed is marked: check it, mostly against the "
+        "code",
+        "that trained the model.",
     ]
+    if comes_with_wasinn(source):
+        head[-1] += " Save it, and give it with --contract FILE:"
+        head.append(f"  wasinn inspect --contract {said} > FILE")
+    else:
+        head[-1] += " Save it beside the model and it is found:"
+        head.append(f"  wasinn inspect --contract {said} > {shlex.quote(str(place))}")
     files = {}
     for name, output in found.outputs.items():
         if output.labels is not None and len(output.labels) > _INLINE:
-            files[name] = model + LABELS
+            labels = Path(model.name + LABELS) if comes_with_wasinn(source) else beside(model, LABELS)
+            files[name] = labels.name
             head.append(f"The model's file has its {len(output.labels)} labels in it; save them as well:")
-            head.append(f"  wasinn inspect --labels {text} > {model}{LABELS}")
+            head.append(f"  wasinn inspect --labels {said} > {shlex.quote(str(labels))}")
     lines = ["# " + "  " * line.startswith(" ") + one_line(line.strip(), 400) for line in head]
     return "\n".join([*lines, "", to_toml(found, notes, files)]).rstrip("\n")
 
@@ -64,14 +73,16 @@ def labels(source: GraphSource) -> str:
     return "\n".join(one_line(label, 1000) for label in found[0].value)
 
 
-def beside(source: GraphSource, loaded: LoadedGraph) -> dict[str, Any]:
+def found_beside(source: GraphSource, loaded: LoadedGraph) -> dict[str, Any]:
     """The contract's file beside a model as `contract`, and as `contract_error` why it does not fit."""
-    path: Path | None = contract_beside(source)
+    path = contract_beside(source)
     if path is None:
         return {}
     report: dict[str, Any] = {"contract": str(path)}
     try:
-        bind(read_contract(path), loaded.graph.inputs, loaded.graph.outputs)
+        found = read_beside(source)
+        assert found is not None
+        bind(found, loaded.graph.inputs, loaded.graph.outputs)
     except ConfigError as error:
         report["contract_error"] = str(error)
     return report

@@ -14,8 +14,9 @@ from wasinn.cli.graphs import GRAPH, add_options, contract_option, open_graph
 from wasinn.contracts.contract import Contract, InputContract
 from wasinn.errors import ConfigError
 from wasinn.imaging.preprocess import preprocess
+from wasinn.runtime.beside import how_to_write
 from wasinn.runtime.direct import DirectGraph
-from wasinn.runtime.tensor_files import description_path, write_tensor
+from wasinn.runtime.tensor_files import description_path, head, write_tensor
 from wasinn.tensors import Quantization, Tensor
 
 
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
             "what is the tensor to be like? Give --contract FILE, or --model MODEL with a contract beside it"
         )
     picture, output = Path(options.picture), Path(options.output)
+    head(picture)  # says at once, and as `infer` does, what cannot be read
     if output.resolve() == picture.resolve():
         raise ConfigError(f"-o {output} is the picture itself; name another file")
     tensor = preprocess(picture, each)
@@ -62,10 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _of_graph(graph: DirectGraph, name: str | None) -> tuple[int, InputContract, str]:
     if graph.bound is None:
-        raise ConfigError(
-            f"graph {graph.name!r} has no contract; write one with `wasinn inspect --contract MODEL > "
-            "MODEL.contract.toml`, correct what it guessed, or give --contract FILE"
-        )
+        raise ConfigError(f"graph {graph.name!r} has no contract; {how_to_write(graph.source)}")
     if name is None:
         pictures = [index for index, each in graph.bound.inputs.items() if each.image is not None]
         if len(pictures) != 1:
@@ -117,6 +116,8 @@ def _facts(each: InputContract, source: str, picture: Path) -> dict[str, Any]:
         "mean": list(image.mean),
         "std": list(image.std),
     }
+    if image.invert:
+        facts["invert"] = True
     if isinstance(each.quantization, Quantization):
         facts["quantization"] = each.quantization.as_dict()
     return {**facts, "contract": source, "picture": str(picture)}

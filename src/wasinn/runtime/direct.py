@@ -15,29 +15,17 @@ import numpy as np
 from wasinn.backends.base import Execution
 from wasinn.contracts.bound import Bound, bind, find_port
 from wasinn.contracts.contract import Contract, InputContract, OutputContract
-from wasinn.contracts.parse import read_contract
 from wasinn.contracts.quantization import dequantize
 from wasinn.errors import ConfigError, WasiNNError, invalid_argument
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.imaging.decode import Picture
+from wasinn.runtime.beside import how_to_write, read_beside
 from wasinn.runtime.feeds import Feed, feed_file, feed_picture, no_contract
 from wasinn.runtime.numbers import numbers
 from wasinn.tensors import Quantization, Tensor, TensorSpec, check_size, fit
 
 Array = np.ndarray[Any, Any]
-
-#: A contract of this name beside a model is the model's own, for the tools that have no guest.
-BESIDE = ".contract.toml"
-
-
-def contract_beside(source: GraphSource) -> Path | None:
-    """The contract's file beside a model, `MODEL.contract.toml`; None where there is none."""
-    if not source.model.files:
-        return None
-    first = source.model.files[0]
-    path = first.with_name(first.name + BESIDE)
-    return path if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -48,6 +36,15 @@ class Inference:
     seconds: float
 
 
+def _wants_integers(spec: TensorSpec, tensor: Tensor) -> str:
+    """For real numbers where a quantized model takes integers: the option by which it takes them."""
+    if spec.quantization is None or spec.any_type or tensor.type is spec.type:
+        return ""
+    if spec.type.label[0] not in "iu" or tensor.type.label[0] in "iu":
+        return ""
+    return "; with ?quantization=affine after the graph it takes and gives real numbers"
+
+
 class DirectGraph:
     """A loaded graph with one execution context, and the contract that holds for its callers.
 
@@ -55,35 +52,49 @@ class DirectGraph:
     the source has `guests`, that contract holds for the callers, as it does for guests. Used by one thread at
     a time, and closed after use (it is a context manager):
 
-        with DirectGraph("m", GraphSource.parse("onnx:mobilenet.onnx")) as graph:
+        with DirectGraph("m", "onnx:mobilenet.onnx") as graph:
             feed = graph.feed(None, "cat.jpg")
             outputs = graph.infer({feed.index: feed.tensor}).outputs
 
-    Raises WasiNNError for a graph that cannot be loaded and ConfigError for a contract that does not fit.
+    `source` may be text, as after `--graph NAME=`. Raises WasiNNError for a graph that cannot be loaded and
+    ConfigError for a contract that does not fit.
     """
 
     def __init__(
         self,
         name: str,
-        source: GraphSource,
+        source: GraphSource | str,
         loader: Loader | None = None,
         contract: Contract | None = None,
     ) -> None:
+        if isinstance(source, str):
+            source = GraphSource.parse(source)
+        if not isinstance(source, GraphSource):
+            raise ConfigError(f"the graph {name!r} is a GraphSource or text, not {source!r}")
+        if contract is not None and not isinstance(contract, Contract):
+            raise ConfigError(
+                f"contract is a wasinn.Contract, as read_contract(FILE) gives, not {contract!r}"
+            )
         self.name = name
-        beside = contract_beside(source) if contract is None and source.contract is None else None
-        if beside is not None:
-            contract = read_contract(beside)
+        self._closed = False
+        if contract is None and source.contract is None:
+            contract = read_beside(source)
         if contract is not None:
             # It is of the model's own ports: where the source changes these, the loader must have it. Else it
             # is bound here, where a mistake in it is a ConfigError and tensors are not checked.
-            changed = source.guests is not None or source.quantization == "affine"
-            source = replace(source, contract=contract if changed else None, strict=source.strict and changed)
+            changed = source.guests is not None or source.quantization == "affine" or source.strict
+            source = replace(source, contract=contract if changed else None)
             contract = None if changed else contract
         self.source = source
         try:
             self.loaded: LoadedGraph = (loader or Loader()).load(source)
         except WasiNNError as error:
-            raise WasiNNError(error.code, f"graph {name!r}: {error.reason}") from error
+            reason = f"graph {name!r}: {error.reason}"
+            if isinstance(
+                error.__cause__, ConfigError
+            ):  # a contract that does not fit, as where it is bound here
+                raise ConfigError(reason) from error
+            raise WasiNNError(error.code, reason) from error
         self.inputs: Sequence[TensorSpec] = self.loaded.graph.inputs
         self.outputs: Sequence[TensorSpec] = self.loaded.graph.outputs
         bound = self.loaded.bound
@@ -125,13 +136,21 @@ class DirectGraph:
         if isinstance(value, Tensor):
             return Feed(index, value)
         if isinstance(value, np.ndarray):
-            try:
-                return Feed(index, Tensor.of(value))
-            except ValueError as error:
-                raise ConfigError(
-                    f"graph {self.name!r}, input {self.inputs[index].name!r}: {error}"
-                ) from None
-        return feed_file(index, Path(value), self.inputs[index], self.input_contract(index), self.name)
+            return Feed(index, self._tensor(index, value))
+        return feed_file(
+            index,
+            Path(value),
+            self.inputs[index],
+            self.input_contract(index),
+            self.name,
+            how_to_write(self.source),
+        )
+
+    def _tensor(self, index: int, array: Array) -> Tensor:
+        try:
+            return Tensor.of(array)
+        except ValueError as error:
+            raise ConfigError(f"graph {self.name!r}, input {self.inputs[index].name!r}: {error}") from None
 
     def feed_picture(self, key: str | None, picture: Picture | Sequence[Picture]) -> Feed:
         """A picture (a file, its bytes, or u8 [height, width, 3] RGB), or a batch of them, for an input whose
@@ -139,30 +158,34 @@ class DirectGraph:
         index = self.input_index(key)
         contract = self.input_contract(index)
         if contract is None or contract.image is None:
-            raise ConfigError(
-                f"graph {self.name!r}, input {self.inputs[index].name!r}: {no_contract('this', contract)}"
-            )
+            reason = no_contract("this", contract, how_to_write(self.source))
+            raise ConfigError(f"graph {self.name!r}, input {self.inputs[index].name!r}: {reason}")
         return feed_picture(index, picture, contract, self.inputs[index])
 
-    def infer(self, tensors: Mapping[int, Tensor]) -> Inference:
-        """Computes once, from a tensor for each input by its index.
+    def infer(self, tensors: Mapping[Any, Tensor | Array]) -> Inference:
+        """Computes once, from a tensor or an array for each input, by its index or by one of its names.
 
-        Raises WasiNNError as the host does: for what does not fit or is missing, and where a compute fails.
+        Raises ConfigError for what is no input and no tensor, and WasiNNError as the host does: for what does
+        not fit or is missing, and where a compute fails.
         """
+        if self._closed:
+            raise ConfigError(f"graph {self.name!r} is closed: it computes no more; make another DirectGraph")
+        given = self._given(tensors)
         for index, spec in enumerate(self.inputs):
-            if index not in tensors:
+            if index not in given:
                 raise invalid_argument(f"graph {self.name!r}: input {spec.name!r} ({spec}) was not given")
         execution = self._opened()
         for index, spec in enumerate(self.inputs):
             try:
-                tensor = tensors[index]
+                tensor = given[index]
                 if not spec.any_size:
                     check_size(tensor.dims, tensor.type, len(tensor.data))
                     tensor = fit(spec, tensor)
                 execution.set_input(index, tensor)
             except WasiNNError as error:
+                hint = _wants_integers(spec, given[index])
                 raise WasiNNError(
-                    error.code, f"graph {self.name!r}, input {spec.name!r}: {error.reason}"
+                    error.code, f"graph {self.name!r}, input {spec.name!r}: {error.reason}{hint}"
                 ) from error
         try:
             start = time.perf_counter()
@@ -171,9 +194,35 @@ class DirectGraph:
             outputs = tuple(execution.output(index).numpy().copy() for index in range(len(self.outputs)))
         except WasiNNError as error:
             # What failed may have left the runtime in any state: the next compute gets a new context.
-            self.close()
+            self._drop()
             raise WasiNNError(error.code, f"graph {self.name!r}: {error.reason}") from error
         return Inference(outputs, seconds)
+
+    def _given(self, tensors: Mapping[Any, Tensor | Array]) -> dict[int, Tensor]:
+        """The tensors by index. Raises ConfigError."""
+        if not isinstance(tensors, Mapping):
+            raise ConfigError(
+                f"infer takes the inputs by index or name, as in {{0: array}}, not {type(tensors).__name__}"
+            )
+        found: dict[int, Tensor] = {}
+        for key, value in tensors.items():
+            if isinstance(key, str):
+                index = self.input_index(key)
+            elif isinstance(key, int) and 0 <= key < len(self.inputs):
+                index = key
+            else:
+                raise ConfigError(
+                    f"graph {self.name!r} has no input {key!r}; it has: {self._ports(self.inputs)}"
+                )
+            if index in found:
+                raise ConfigError(f"graph {self.name!r}: input {self.inputs[index].name!r} is given twice")
+            if not isinstance(value, Tensor | np.ndarray):
+                raise ConfigError(
+                    f"graph {self.name!r}, input {self.inputs[index].name!r}: a NumPy array or a tensor is "
+                    f"wanted, not {type(value).__name__}; feed() makes a tensor of a file"
+                )
+            found[index] = value if isinstance(value, Tensor) else self._tensor(index, value)
+        return found
 
     def _opened(self) -> Execution:
         if self._execution is None:
@@ -190,11 +239,14 @@ class DirectGraph:
         try:
             return find_port(specs, number, key, f"graph {self.name!r}", direction)
         except ConfigError:
-            ports = ", ".join(f"{at} {spec.name!r} ({spec})" for at, spec in enumerate(specs[:16]))
             raise ConfigError(
-                f"graph {self.name!r} has no {direction} {key!r}; it has: {ports or 'none'}"
+                f"graph {self.name!r} has no {direction} {key!r}; it has: {self._ports(specs)}"
                 + self._contract_names(direction)
             ) from None
+
+    @staticmethod
+    def _ports(specs: Sequence[TensorSpec]) -> str:
+        return ", ".join(f"{at} {spec.name!r} ({spec})" for at, spec in enumerate(specs[:16])) or "none"
 
     def _contract_names(self, direction: str) -> str:
         if self.bound is None:
@@ -204,7 +256,12 @@ class DirectGraph:
         return f"; its contract calls them: {names}" if names else ""
 
     def output_contract(self, index: int) -> OutputContract:
-        """What the contract says of an output; "raw" where it says nothing."""
+        """What the contract says of an output; "raw" where it says nothing. Raises ConfigError for an index
+        that no output has."""
+        if not isinstance(index, int) or not 0 <= index < len(self.outputs):
+            raise ConfigError(
+                f"graph {self.name!r} has no output {index!r}; it has: {self._ports(self.outputs)}"
+            )
         if self.bound is not None and index in self.bound.outputs:
             return self.bound.outputs[index]
         spec = self.outputs[index]
@@ -221,6 +278,11 @@ class DirectGraph:
         return array
 
     def close(self) -> None:
+        """Frees the execution; `infer` refuses from then on."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
         """Frees the execution; the next `infer` opens another."""
         if self._execution is not None:
             execution, self._execution = self._execution, None

@@ -47,6 +47,11 @@ _SUFFIXES = {
     ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 
+_HOW = (
+    "write one with `wasinn inspect --contract MODEL > MODEL.contract.toml`, correct what it guessed, and it "
+    "is found beside the model"
+)
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -122,8 +127,16 @@ def _as_the_port_takes(contract: InputContract, spec: TensorSpec) -> InputContra
     return replace(contract, type=spec.type, quantization="none")
 
 
-def feed_file(index: int, path: Path, spec: TensorSpec, contract: InputContract | None, graph: str) -> Feed:
-    """An input's tensor from a file of any kind. Raises ConfigError.
+def feed_file(
+    index: int,
+    path: Path,
+    spec: TensorSpec,
+    contract: InputContract | None,
+    graph: str,
+    how: str = _HOW,
+) -> Feed:
+    """An input's tensor from a file of any kind. `how`: what an error says of getting a contract. Raises
+    ConfigError.
 
     A .npy of f64 goes to f32 and f16 ports as those: f64 is what NumPy makes unasked. Raw bytes have the dims
     of their description, of the contract or of the port, where one dynamic dimension is what the size gives.
@@ -132,7 +145,7 @@ def feed_file(index: int, path: Path, spec: TensorSpec, contract: InputContract 
     kind = kind_of(path)
     if kind == "picture":
         if contract is None or contract.image is None:
-            raise ConfigError(f"{where}: {no_contract(path, contract)}")
+            raise ConfigError(f"{where}: {no_contract(path, contract, how)}")
         return feed_picture(index, path, contract, spec)
     found = described(path, read_description(path))
     if kind == "npy":
@@ -143,22 +156,19 @@ def feed_file(index: int, path: Path, spec: TensorSpec, contract: InputContract 
         if spec.any_type and contract is not None:
             known = contract.type
         dims = _raw_dims(path, known, spec, contract, where)
-        return Feed(index, read_raw(path, known, dims, where), kind, path)
-    return Feed(index, read_raw(path, *found, "its description"), kind, path)
+        what = f"input {spec.name!r} of graph {graph!r} takes"
+        return Feed(index, read_raw(path, known, dims, what), kind, path)
+    return Feed(index, read_raw(path, *found, "its description says"), kind, path)
 
 
-def no_contract(path: Path | str, contract: InputContract | None) -> str:
+def no_contract(path: Path | str, contract: InputContract | None, how: str = _HOW) -> str:
     """Why a picture cannot be made a tensor, and how that is cured."""
     if contract is not None:
         return (
             f"the contract does not say how a tensor is made of a picture ({path}): give "
             f"[input.{contract.name}] a layout and a size"
         )
-    return (
-        f"{path} is a picture, and no contract says how to make a tensor of it. Write one with "
-        "`wasinn inspect --contract MODEL > MODEL.contract.toml`, correct what it guessed, and it is found "
-        "beside the model; or give one with --contract"
-    )
+    return f"{path} is a picture, and no contract says how to make a tensor of it; {how}"
 
 
 def _as_the_port_is(tensor: Tensor, spec: TensorSpec, path: Path, where: str) -> Tensor:

@@ -136,14 +136,14 @@ def _is_small_float(tensor_type: TensorType) -> bool:
 
 
 def read_raw(path: Path, tensor_type: TensorType, dims: tuple[int, ...], what: str = "") -> Tensor:
-    """A tensor of bytes as they are. `what` says in an error what wants it. Raises ConfigError with the
-    size that came and the one that was wanted."""
+    """A tensor of bytes as they are. `what` says in an error what wants it, with its verb. Raises ConfigError
+    with the size that came and the one that was wanted."""
     data = read_bytes(path)
     wanted = element_count(dims) * tensor_type.size
     if len(data) != wanted:
         raise ConfigError(
-            f"{path} has {len(data)} bytes, and {what or 'the tensor'} ({tensor_type.label} "
-            f"{format_dims(dims)}) is {wanted}{_size_hint(len(data), dims, tensor_type)}"
+            f"{path} has {len(data)} bytes, and {what or 'the tensor has'} {wanted} bytes "
+            f"({tensor_type.label} {format_dims(dims)}){_size_hint(data, dims)}"
         )
     return Tensor(dims, tensor_type, memoryview(data))
 
@@ -156,18 +156,30 @@ def read_bytes(path: Path) -> bytes:
         raise _unreadable(path, error) from error
 
 
-def _size_hint(size: int, dims: tuple[int, ...], tensor_type: TensorType) -> str:
-    count = element_count(dims)
+def _size_hint(data: bytes, dims: tuple[int, ...]) -> str:
+    count, size = element_count(dims), len(data)
     if count and size % count == 0 and (width := size // count) in (1, 2, 4, 8):
         return f"; that is {width} {'byte' if width == 1 else 'bytes'} an element: is it of another type?"
+    if data and _is_text(data[:1024]):
+        return "; is it text, not a tensor?"
     if size and size * 8 < count:
-        return "; is it a picture or text, not a tensor?"
+        return "; is it a picture, not a tensor?"
     return ""
+
+
+def _is_text(begin: bytes) -> bool:
+    try:
+        letters = begin.decode("utf-8", errors="strict" if len(begin) < 1024 else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter in "\t\r\n" for letter in letters)
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:
     if isinstance(error, FileNotFoundError):
         return ConfigError(f"there is no file {str(path)!r}")
+    if isinstance(error, IsADirectoryError):
+        return ConfigError(f"{str(path)!r} is a folder; give the files in it, as in {path}/*.png")
     return ConfigError(f"cannot read {path}: {error.strerror}")
 
 
