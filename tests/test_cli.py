@@ -99,7 +99,7 @@ def test_a_trap_and_a_limit_have_exit_codes_of_their_own_and_a_reason() -> None:
     [
         (("run", "nowhere.wasm"), "cannot read the guest 'nowhere.wasm'"),
         (("run", __file__), "is not a wasm module"),
-        (("run", "@nothing"), "wasinn ships no guest '@nothing'; it ships: @bench, @classify"),
+        (("run", "@nothing"), "wasinn ships no guest '@nothing'; it ships: @bench, @bench_component"),
         (("run", "--graph", "x=onnx:nowhere.onnx", "@limits"), "there is no file 'nowhere.onnx'"),
         (("run", "--graph", "x", "@limits"), "is not NAME=ENCODING:PATH"),
         (("run", "--graph", "x=nonsense:@digits", "@limits"), "unknown encoding 'nonsense'"),

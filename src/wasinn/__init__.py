@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """wasinn runs WebAssembly guests that do machine-learning inference through WASI-NN."""
 
+from wasinn.abi.component.values import Case
 from wasinn.contracts.contract import Contract
 from wasinn.contracts.parse import read_contract
 from wasinn.errors import BackendError, ConfigError, Error, GuestError, WasiNNError
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.source import GraphSource
 from wasinn.host import Stats
+from wasinn.runtime.component_guest import ComponentGuest
+from wasinn.runtime.component_instance import ComponentInstance
 from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.embedding import Host
 from wasinn.runtime.guest import Guest
@@ -20,6 +23,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendError",
+    "Case",
+    "ComponentGuest",
+    "ComponentInstance",
     "ConfigError",
     "Contract",
     "DirectGraph",

@@ -41,7 +41,7 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "run",
         help="run a guest",
-        description="Runs a WebAssembly guest (a core module with WASI preview 1).",
+        description="Runs a WebAssembly guest: a core module (WASI preview 1) or a component (WASI 0.2).",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,7 +66,8 @@ def add_parser(commands: Subparsers) -> None:
     world.add_argument(
         "--invoke",
         metavar="NAME",
-        help="call this exported function, with ARGS as numbers, instead of _start",
+        help="call this exported function instead of _start or wasi:cli/run, with ARGS as numbers; of a "
+        "component also as package:name/interface#name, with ARGS as WAVE: 3, true, text, [1, 2], {x: 1}",
     )
     graphs = parser.add_argument_group("graphs")
     graphs.add_argument(
@@ -138,9 +139,8 @@ def run(options: argparse.Namespace) -> int:
         trace=options.trace,
         record=options.record,
     )
-    if result.value is not None:
-        values = result.value if isinstance(result.value, tuple) else (result.value,)
-        print(*values)
+    if result.value_text is not None:
+        print(result.value_text)
     if options.stats:
         print(_stats(result), file=sys.stderr)
     return _exit_code(result)

@@ -16,11 +16,16 @@ import os
 import platform
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import wasmtime
+import wasmtime.component
 
 logger = logging.getLogger("wasinn.host")
+
+Compiled = TypeVar("Compiled", wasmtime.Module, wasmtime.component.Component)
 
 #: When the directory grows beyond this many bytes, the files used longest ago go.
 MAX_BYTES = 1 << 30
@@ -36,7 +41,7 @@ def default_directory() -> Path:
 
 
 class CompileCache:
-    """Compiles modules, and remembers. `directory` None means: compile every time."""
+    """Compiles modules and components, and remembers. `directory` None means: compile every time."""
 
     def __init__(self, directory: Path | None, engine_key: str) -> None:
         self._directory = directory
@@ -47,24 +52,48 @@ class CompileCache:
 
     def module(self, engine: wasmtime.Engine, wasm: bytes) -> wasmtime.Module:
         """The module of `wasm`, from the cache or compiled. Raises wasmtime.WasmtimeError."""
-        path = self._path(wasm)
+        return self._get(
+            self._path("", wasm),
+            lambda path: wasmtime.Module.deserialize_file(engine, path),
+            lambda: wasmtime.Module(engine, wasm),
+        )
+
+    def component(
+        self,
+        engine: wasmtime.Engine,
+        wasm: bytes,
+        variant: str,
+        compile_component: Callable[[], wasmtime.component.Component],
+    ) -> wasmtime.component.Component:
+        """The component of `wasm`, from the cache or by `compile_component`, whose result depends on the
+        engine, `wasm` and what `variant` names. Raises wasmtime.WasmtimeError."""
+        return self._get(
+            self._path(f"component {variant}", wasm),
+            lambda path: wasmtime.component.Component.deserialize_file(engine, path),
+            compile_component,
+        )
+
+    def _get(
+        self, path: Path | None, load: Callable[[str], Compiled], make: Callable[[], Compiled]
+    ) -> Compiled:
         if path is not None and path.exists():
             with contextlib.suppress(wasmtime.WasmtimeError):
-                module = wasmtime.Module.deserialize_file(engine, str(path))
+                compiled = load(str(path))
                 with contextlib.suppress(OSError):
                     os.utime(path)
-                return module
-        module = wasmtime.Module(engine, wasm)
+                return compiled
+        compiled = make()
         if path is not None:
-            self._store(path, module)
-        return module
+            self._store(path, compiled)
+        return compiled
 
-    def _path(self, wasm: bytes) -> Path | None:
+    def _path(self, variant: str, wasm: bytes) -> Path | None:
         directory = self._usable_directory()
         if directory is None:
             return None
-        digest = hashlib.sha256(self._engine_key.encode() + b"\0" + wasm).hexdigest()
-        return directory / f"{digest}.cwasm"
+        digest = hashlib.sha256(f"{self._engine_key} {variant}".rstrip().encode() + b"\0")
+        digest.update(wasm)
+        return directory / f"{digest.hexdigest()}.cwasm"
 
     def _usable_directory(self) -> Path | None:
         if self._directory is None or self._checked:
@@ -82,10 +111,10 @@ class CompileCache:
             self._directory = None
         return self._directory
 
-    def _store(self, path: Path, module: wasmtime.Module) -> None:
+    def _store(self, path: Path, compiled: wasmtime.Module | wasmtime.component.Component) -> None:
         written: str | None = None
         try:
-            code = module.serialize()
+            code = compiled.serialize()
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
                 written = file.name
                 file.write(code)

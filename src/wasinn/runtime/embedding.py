@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +30,10 @@ from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
 from wasinn.host import GuestHost, Shared
 from wasinn.runtime.cache import CompileCache, default_directory
+from wasinn.runtime.component_guest import ComponentGuest
+from wasinn.runtime.component_instance import ComponentInstance
 from wasinn.runtime.engine import FUNCTIONS, get_engine
-from wasinn.runtime.guest import FileState, Guest, find_guest
+from wasinn.runtime.guest import FileState, Guest, find_guest, is_component, to_binary
 from wasinn.runtime.instance import Instance
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult
@@ -89,7 +91,7 @@ class Host:
         directory = None if cache is False else (Path(cache) if cache else default_directory())
         self._caches: dict[bool, CompileCache] = {}
         self._cache_directory = directory
-        self._guests: dict[tuple[FileState, bool], Guest] = {}
+        self._guests: dict[tuple[FileState, bool], Guest | ComponentGuest] = {}
         self._lock = threading.Lock()
         self._foreign: list[trampoline.ForeignInstances] = []
 
@@ -126,9 +128,9 @@ class Host:
 
     # -- guests -----------------------------------------------------------------------------------
 
-    def guest(self, guest: str | Path | bytes, fuel: bool = False) -> Guest:
+    def guest(self, guest: str | Path | bytes, fuel: bool = False) -> Guest | ComponentGuest:
         """Compiles a guest (a path, `@NAME` of a shipped one, or its bytes), or takes it from the
-        cache. Raises GuestError."""
+        cache. What it is, a core module or a component, is told by its content. Raises GuestError."""
         wasm, name, key = find_guest(guest)
         if key is not None and (key, fuel) in self._guests:
             return self._guests[key, fuel]
@@ -137,7 +139,9 @@ class Host:
             cache = self._caches.get(fuel)
             if cache is None:
                 cache = self._caches[fuel] = CompileCache(self._cache_directory, engine.key)
-        compiled = Guest(wasm(), name, engine, cache)
+        found = to_binary(wasm(), name)
+        make = ComponentGuest if is_component(found) else Guest
+        compiled = make(found, name, engine, cache)
         if key is not None:
             with self._lock:
                 # An older state of the same file is not asked for again.
@@ -148,7 +152,7 @@ class Host:
 
     def instantiate(
         self,
-        guest: str | Path | bytes | Guest,
+        guest: str | Path | bytes | Guest | ComponentGuest,
         args: Sequence[str] = (),
         *,
         dirs: Directories = (),
@@ -159,24 +163,26 @@ class Host:
         limits: Limits | None = None,
         long_lived: bool = False,
         trace: bool = False,
-    ) -> Instance:
+    ) -> Instance | ComponentInstance:
         """A fresh instance, for calling its exports. Costs tens of microseconds.
 
-        `long_lived` prepares the hot path, for a guest that infers in a loop. The `deadline` in
+        `long_lived` prepares the hot path, for a core module that infers in a loop. The `deadline` in
         `limits` counts from here. Raises as `Instance` does.
         """
         limits = limits or self.limits
-        if not isinstance(guest, Guest):
+        if not isinstance(guest, Guest | ComponentGuest):
             guest = self.guest(guest, fuel=limits.fuel is not None)
         if args == () and env is None and dirs == () and stdin == b"" and stdout == stderr == "capture":
             world = _EMPTY_WORLD  # checked once: a fresh instance counts in microseconds
         else:
             world = World(args, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
+        if isinstance(guest, ComponentGuest):
+            return ComponentInstance(guest, self._shared, world, limits, trace)
         return Instance(guest, self._shared, world, limits, long_lived, trace)
 
     def run(
         self,
-        guest: str | Path | bytes | Guest,
+        guest: str | Path | bytes | Guest | ComponentGuest,
         args: Sequence[str] = (),
         *,
         dirs: Directories = (),
@@ -189,16 +195,17 @@ class Host:
         max_output: int | None = None,
         fuel: int | None = None,
         invoke: str | None = None,
-        invoke_args: Sequence[int | float | str] = (),
+        invoke_args: Sequence[Any] = (),
         trace: bool = False,
         record: str | Path | Recorder | None = None,
     ) -> RunResult:
         """Runs a guest to its end, in a thread of its own, and says how it ended.
 
-        A command runs `_start`; a guest without one has done its work when it is instantiated.
-        `invoke` calls an exported function in its place, with `invoke_args` (text is read as the
-        parameter's type). `args` come after the guest's name. `dirs` are host directories that the
-        guest may read, as `{"/guest/path": "host/path"}` or `["HOST[::GUEST][:rw]"]`. Limits that
+        A command runs `_start`, or `wasi:cli/run` of a component; a guest without one has done its
+        work when it is instantiated. `invoke` calls an exported function in its place (of a component
+        by `name` or `package:name/interface#name`), with `invoke_args` (text is read as the parameter's
+        type, for a component as WAVE). `args` come after the guest's name. `dirs` are host directories
+        that the guest may read, as `{"/guest/path": "host/path"}` or `["HOST[::GUEST][:rw]"]`. Limits that
         are not given are the host's. `record` keeps the inputs and outputs of every compute: in a new
         folder, or by a recorder (wasinn.graphs.recorded); the time that takes is the run's.
 
@@ -208,10 +215,10 @@ class Host:
         """
         given = {"deadline": deadline, "max_memory": max_memory, "max_output": max_output, "fuel": fuel}
         limits = _replaced(self.limits, given)
-        if not isinstance(guest, Guest):
+        if not isinstance(guest, Guest | ComponentGuest):
             guest = self.guest(guest, fuel=limits.fuel is not None)
-        if invoke is not None and invoke not in guest.functions:
-            raise guest.no_function(invoke)
+        if invoke is not None:
+            guest.find_function(invoke)
         if isinstance(args, str):
             raise ConfigError(f"args is a list of texts, not the text {args!r}")
         world = World(
@@ -223,8 +230,12 @@ class Host:
             if not isinstance(recorder, Recorder):
                 raise ConfigError(f"record is a folder or a recorder, not {record!r}")
             shared = replace(shared, recording=Recording(recorder, guest.name))
-        make = functools.partial(Instance, guest, shared, world, limits, long_lived=True, trace=trace)
-        run = Run(guest, make, invoke, invoke_args)
+        make: Callable[..., Instance | ComponentInstance]
+        if isinstance(guest, ComponentGuest):
+            make = functools.partial(ComponentInstance, guest, shared, world, limits, trace=trace)
+        else:
+            make = functools.partial(Instance, guest, shared, world, limits, long_lived=True, trace=trace)
+        run = Run(make, invoke, invoke_args)
         return call_elsewhere(run.result, run.interrupt)
 
     # -- other people's stores -----------------------------------------------------------------------

@@ -2,7 +2,8 @@
 """The wasm engine of the process, its linker, and the modules of the hot path.
 
 Epochs are on (limits), instances come from a pool (a fresh one in 10 us), a memory reserves 4 GiB,
-so that it never moves and bounds checks cost nothing.
+so that it never moves and bounds checks cost nothing. The async functions of the component model (WASI 0.3)
+are off.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from wasinn.abi.core import capi, introspection, trampoline, wamr, wasmedge, wit
 from wasinn.abi.core.hot_path import HOT_FUNCTIONS, hot_wat
 from wasinn.runtime import wasi
 from wasinn.runtime.cache import CompileCache
+from wasinn.runtime.component_linker import ComponentLinker
 
 logger = logging.getLogger("wasinn.host")
 
@@ -56,7 +58,7 @@ class Engine:
             self.pooled = False
             self.engine = wasmtime.Engine(_config(fuel, pooled=False))
         self.address = capi.address_of(self.engine)
-        self.key = f"epochs fuel={fuel} pooled={self.pooled}"
+        self.key = f"epochs fuel={fuel} pooled={self.pooled} async=False"
         self._keep: list[Any] = []
         self.types: capi.FunctionTypes = {}
         self.linker = wasmtime.Linker(self.engine)
@@ -64,6 +66,7 @@ class Engine:
         wasi.define(self.linker, self.types)
         trampoline.define(capi.address_of(self.linker), self.types, FUNCTIONS, self._keep)
         self._slow_linker: wasmtime.Linker | None = None
+        self._component_linker: ComponentLinker | None = None
         self._lock = threading.Lock()
         self._hot: tuple[wasmtime.Module, wasmtime.Module] | None = None
 
@@ -85,12 +88,22 @@ class Engine:
                 self._slow_linker = linker
             return self._slow_linker
 
+    def component_linker(self) -> ComponentLinker:
+        """The linker of all components, made when the first one needs it."""
+        with self._lock:
+            if self._component_linker is None:
+                self._component_linker = ComponentLinker(self.engine)
+            return self._component_linker
+
 
 def _config(fuel: bool, pooled: bool) -> wasmtime.Config:
     config = wasmtime.Config()
     config.epoch_interruption = True
     config.consume_fuel = fuel
     config.wasm_multi_memory = True  # for the hot path; guests with several memories are refused
+    # WASI 0.3, which has async functions, is not served; without them no guest can wait in the runtime.
+    ffi.wasmtime_config_wasm_component_model_async_set(config.ptr(), False)
+    ffi.wasmtime_config_concurrency_support_set(config.ptr(), False)
     if pooled:
         pool = ffi.wasmtime_pooling_allocation_config_new()
         for name, value in _POOL.items():

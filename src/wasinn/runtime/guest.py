@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest: a wasm module read, checked, compiled, and linked once for many instances."""
+"""A guest: a wasm module read, checked, compiled, and linked once for many instances.
+
+Components are told from core modules here, and are then `ComponentGuest`s.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,8 @@ class Guest:
 
     def __init__(self, wasm: bytes, name: str, engine: Engine, cache: CompileCache) -> None:
         """Raises GuestError, saying why, for what this host cannot run."""
-        wasm = _core_module(wasm, name)
+        if is_component(wasm):
+            raise GuestError(f"{name} is a component, and a core module was wanted")
         self.name = name
         self.engine = engine
         self.cache = cache
@@ -101,6 +105,12 @@ class Guest:
     @functools.cached_property
     def is_reactor(self) -> bool:
         return "_start" not in self.functions and "_initialize" in self.functions
+
+    def find_function(self, name: str) -> str:
+        """The name of an exported function, if it is one. Raises GuestError."""
+        if name not in self.functions:
+            raise self.no_function(name)
+        return name
 
     def no_function(self, name: str) -> GuestError:
         """The error for a function that the guest does not export."""
@@ -151,13 +161,21 @@ def _unreadable(guest: str | Path, error: OSError) -> GuestError:
     return GuestError(f"cannot read the guest {str(guest)!r}: {error.strerror or error}")
 
 
-def _core_module(wasm: bytes, name: str) -> bytes:
-    if wasm[:8] == binary.CORE_HEADER:
+def to_binary(wasm: bytes, name: str) -> bytes:
+    """A core module or a component, from the binary or the text format. Raises GuestError for neither."""
+    if wasm[:8] in (binary.CORE_HEADER, binary.COMPONENT_HEADER):
         return wasm
-    if wasm[:8] == binary.COMPONENT_HEADER:
-        raise _component(name)
-    if wasm.lstrip().startswith(b"(component"):
-        raise _component(name)
+    if wasm[:4] == binary.MAGIC and len(wasm) >= 8:
+        version, layer = struct.unpack_from("<HH", wasm, 4)
+        if layer == 1:
+            raise GuestError(
+                f"{name} is a component of version {version}, a draft; this host runs version 13. Build it "
+                "again with tools of today"
+            )
+        raise GuestError(
+            f"{name} is not a wasm module of version 1 nor a component of version 13, but version {version}, "
+            f"layer {layer}"
+        )
     if wasm.lstrip()[:1] == b"(":
         try:
             return bytes(wasmtime.wat2wasm(wasm.decode()))
@@ -167,11 +185,9 @@ def _core_module(wasm: bytes, name: str) -> bytes:
     raise GuestError(f"{name} is not a wasm module: its first bytes are {head}, not 00 61 73 6d")
 
 
-def _component(name: str) -> GuestError:
-    return GuestError(
-        f"{name} is a component; this version of wasinn runs core modules "
-        "(built for wasm32-wasip1, the import module wasi_ephemeral_nn)"
-    )
+def is_component(wasm: bytes) -> bool:
+    """Whether a binary is a component, and not a core module."""
+    return wasm[:8] == binary.COMPONENT_HEADER
 
 
 def _check(wasm: bytes, name: str) -> frozenset[tuple[str, str]]:

@@ -32,7 +32,8 @@ class RunResult:
     """What a run came to.
 
     `exit_code` is the guest's own, or None where it trapped; then `trap` says why, and `limit` which
-    limit it was, if one. `value` is what an invoked function returned. Times in seconds.
+    limit it was, if one. `value` is what an invoked function returned, and `value_text` the same as
+    text, of a component's function as WAVE. Times in seconds.
     """
 
     exit_code: int | None
@@ -43,6 +44,7 @@ class RunResult:
     stats: Stats
     total_seconds: float
     value: Any = None
+    value_text: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -97,22 +99,35 @@ def trap_of(reason: Exception, limit: str | None, limits: Limits, refused_growth
     backtrace = _backtrace(reason, text)
     if limit is not None:
         return GuestTrap(Trap(limit, _limit_message(limit, limits), backtrace), limit)
-    if kind in ("stack", "fuel"):
+    if kind in ("stack", "fuel", "memory"):
         return GuestTrap(Trap(kind, _limit_message(kind, limits), backtrace), kind)
     if refused_growth and limits.max_memory is not None:
         message = f"{_limit_message('memory', limits)} ({refused_growth} times refused more; then: {kind})"
         return GuestTrap(Trap("memory", message, backtrace), "memory")
-    return GuestTrap(Trap(kind, _short(text), backtrace))
+    message = _TOO_MUCH_DATA if kind == "too_much_data" else _short(text)
+    return GuestTrap(Trap(kind, message, backtrace))
+
+
+#: `hosting.explain_trap` says more, to a component.
+_TOO_MUCH_DATA = "too much data in one call between the guest and the host"
 
 
 def _kind_from_text(text: str, default: str) -> str:
-    if "all fuel consumed" in text:
-        return "fuel"
-    if "call stack exhausted" in text:
-        return "stack"
     if "memory" in text and "limit" in text and "exceed" in text:
         return "memory"
-    return default
+    return next((kind for words, kind in _WORDS.items() if words in text), default)
+
+
+#: What wasmtime says of traps where it gives no code: a component's.
+_WORDS = {
+    "all fuel consumed": "fuel",
+    "fuel allocated for hostcalls": "too_much_data",
+    "call stack exhausted": "stack",
+    "`unreachable` instruction executed": "unreachable",
+    "out of bounds memory access": "out_of_bounds",
+    "integer divide by zero": "division_by_zero",
+    "uninitialized element": "null_call",
+}
 
 
 def _limit_message(limit: str, limits: Limits) -> str:

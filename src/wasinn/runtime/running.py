@@ -10,6 +10,8 @@ from typing import Any
 
 from wasinn.errors import GuestError
 from wasinn.host import Stats
+from wasinn.runtime import component_running
+from wasinn.runtime.component_instance import ComponentInstance
 from wasinn.runtime.guest import Guest
 from wasinn.runtime.instance import Instance
 from wasinn.runtime.limits import RunControl
@@ -23,12 +25,10 @@ class Run:
 
     def __init__(
         self,
-        guest: Guest,
-        make: Callable[..., Instance],
+        make: Callable[..., Instance | ComponentInstance],
         invoke: str | None,
-        invoke_args: Sequence[int | float | str],
+        invoke_args: Sequence[Any],
     ) -> None:
-        self._guest = guest
         self._make = make
         self._invoke = invoke
         self._invoke_args = invoke_args
@@ -54,6 +54,7 @@ class Run:
         trap: Trap | None = None
         limit: str | None = None
         value: Any = None
+        text: str | None = None
         try:
             instance = self._make(watched=self._watched)
         except GuestExit as error:
@@ -62,7 +63,7 @@ class Run:
             return _early(None, error.trap, error.limit, start, error)
         with instance:
             try:
-                value = self._call(instance)
+                value, text = self._call(instance)
             except GuestExit as error:
                 exit_code = error.code
             except GuestTrap as error:
@@ -71,22 +72,31 @@ class Run:
         # A guest may come to its end after its compute or its sleep was ended, and before wasm asks.
         limit = limit or instance.control.limit
         seconds = time.perf_counter() - start
-        return RunResult(exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value)
+        out, err = instance.stdout, instance.stderr
+        return RunResult(exit_code, out, err, trap, limit, stats, seconds, value, text)
 
-    def _call(self, instance: Instance) -> Any:
+    def _call(self, instance: Instance | ComponentInstance) -> tuple[Any, str | None]:
+        """What the guest's function returned, and the same as text."""
+        if isinstance(instance, ComponentInstance):
+            if self._invoke is not None:
+                return component_running.invoke(instance, self._invoke, self._invoke_args)
+            component_running.run_command(instance)
+            return None, None
         if self._invoke is not None:
-            arguments = _numbers(self._guest, self._invoke, self._invoke_args)
-            return instance.call(self._invoke, *arguments)
-        if "_start" in self._guest.functions:
-            return instance.call("_start")
-        if not self._guest.has_start:
-            names = ", ".join(name for name in sorted(self._guest.functions) if name != "_initialize")
+            arguments = _numbers(instance.guest, self._invoke, self._invoke_args)
+            value = instance.call(self._invoke, *arguments)
+            values = value if isinstance(value, tuple) else (value,)
+            return value, None if value is None else " ".join(map(str, values))
+        if "_start" in instance.guest.functions:
+            instance.call("_start")
+        elif not instance.guest.has_start:
+            names = ", ".join(name for name in sorted(instance.guest.functions) if name != "_initialize")
             logger.warning(
                 "%s has no _start, so nothing was called; its functions can be invoked: %s",
-                self._guest.name,
+                instance.guest.name,
                 names or "it exports none",
             )
-        return None
+        return None, None
 
 
 def _early(
@@ -97,7 +107,7 @@ def _early(
     return RunResult(code, error.stdout, error.stderr, trap, limit, error.stats or Stats(), seconds)
 
 
-def _numbers(guest: Guest, name: str, values: Sequence[int | float | str]) -> list[int | float]:
+def _numbers(guest: Guest, name: str, values: Sequence[Any]) -> list[int | float]:
     """Arguments as numbers: text is read as the parameter's type. Raises GuestError."""
     kinds = guest.functions[name].parameters
     if len(values) != len(kinds):
