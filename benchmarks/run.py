@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from machine import OtherWork, describe
-from measures import adapting, backends, fresh, isolation, load, loop, slow_path, threads
+from measures import adapting, backends, components, fresh, isolation, load, loop, slow_path, threads
 from measures.bed import BenchmarkError
 from measures.pairs import Effort, Row
 from report import as_json, table, warnings
@@ -30,6 +30,7 @@ MEASURES: dict[str, Callable[[Effort], list[Row]]] = {
     "backends": backends.measure,
     "isolation": isolation.measure,
     "adapting": adapting.measure,
+    "components": components.measure,
 }
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build the C guests into WebAssembly modules, byte for byte the same on every machine.
+"""Build the C guests into WebAssembly modules and components, byte for byte the same on every machine.
 
     python guests/build.py [NAME...] [--out DIR] [--check]
 
-The compiler is the pinned `ziglang` package of the Python that runs this. `--check` builds aside
-and compares with the files that the package ships.
+The compiler is the pinned `ziglang` package of the Python that runs this; `componentize.py` makes components.
+`--check` builds aside and compares with the files that the package ships.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from componentize import COMMAND, ComponentError, componentize
+from interfaces import type_identifier
 
 GUESTS = Path(__file__).resolve().parent
 SOURCES = GUESTS / "c"
@@ -22,6 +26,8 @@ SHIPPED = GUESTS.parent / "src" / "wasinn" / "shipped" / "guests"
 
 # The linker's own stack, 16 MiB, would be the larger part of each instance's memory.
 COMMAND_FLAGS = ["-O2", "-Wl,-z,stack-size=1048576"]
+# A reactor for functions to be called by others.
+REACTOR_FLAGS = ["-O2", "-mexec-model=reactor", "-Wl,-z,stack-size=65536"]
 # A reactor with no libc at all: not even the start-up code is needed.
 BARE_FLAGS = ["-Os", "-mexec-model=reactor", "-Wl,-z,stack-size=16384"]
 
@@ -37,20 +43,68 @@ RECIPES: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-def build(name: str, out: Path) -> Path:
-    """Compile the guest `name` into `out`/`name`.wasm and return that path."""
-    sources, flags = RECIPES[name]
-    out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    target = out / f"{name}.wasm"
+# The same commands as components: their calls of WASI-NN and of WASI go through these.
+AS_COMPONENT = ["component/abi.c", "component/nn.c", "component/preview1.c"]
+COMPONENT_FLAGS = [*COMMAND_FLAGS, "-DNN_COMPONENT"]
+
+TENSOR_TYPE = type_identifier("wasi:nn/tensor", "tensor-type")
+TYPED_EXPORTS = {
+    "infer": f'(param "graph" string) (param "dims" (list u32)) (param "ty" {TENSOR_TYPE}) '
+    '(param "data" (list u8)) (result (result (list u8) (error string)))',
+    "classify": '(param "graph" string) (param "dims" (list u32)) (param "values" (list f32)) '
+    '(param "count" u32) (result (result (list (tuple u32 f32)) (error string)))',
+    "describe": '(param "graph" string) (result (result string (error string)))',
+}
+
+#: Sources, flags, and what the component exports.
+COMPONENTS: dict[str, tuple[list[str], list[str], dict[str, str]]] = {
+    "typed": (
+        ["component/typed.c", "component/abi.c", "component/no_wasi.c"],
+        REACTOR_FLAGS,
+        TYPED_EXPORTS,
+    ),
+    **{
+        f"{name}_component": ([*RECIPES[name][0], *AS_COMPONENT], COMPONENT_FLAGS, COMMAND)
+        for name in ("bench", "classify", "infer")
+    },
+}
+NAMES = [*RECIPES, *COMPONENTS]
+
+
+def compile_core(sources: Sequence[str | Path], flags: Sequence[str], target: Path) -> None:
+    """Compile C files, named from `guests/c`, into a core module. Raises RuntimeError."""
     # Relative sources and no debug information: no path of this machine gets into the module.
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-std=c11"]
     # C11 alone does not declare clocks and sleeping.
     command += ["-D_POSIX_C_SOURCE=200809L"]
-    command += ["-Wall", "-Wextra", "-Werror", "-s", "-flto", *flags, *sources, "-o", str(target)]
+    command += ["-Wall", "-Wextra", "-Werror", "-s", "-flto", *flags, *map(str, sources), "-o", str(target)]
     done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{name} does not compile:\n{done.stderr.strip()}")
+        raise RuntimeError(f"{target.stem} does not compile:\n{done.stderr.strip()}")
+
+
+def build_component(
+    sources: Sequence[str | Path], flags: Sequence[str], exports: Mapping[str, str], target: Path
+) -> None:
+    """Compile C files into a component. Raises RuntimeError."""
+    with tempfile.TemporaryDirectory() as directory:
+        core = Path(directory) / target.name
+        compile_core(sources, flags, core)
+        try:
+            target.write_bytes(componentize(core.read_bytes(), exports))
+        except ComponentError as error:
+            raise RuntimeError(f"{target.stem} cannot be a component: {error}") from error
+
+
+def build(name: str, out: Path) -> Path:
+    """Compile the guest `name` into `out`/`name`.wasm and return that path."""
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / f"{name}.wasm"
+    if name in COMPONENTS:
+        build_component(*COMPONENTS[name], target)
+    else:
+        compile_core(*RECIPES[name], target)
     target.chmod(0o644)
     return target
 
@@ -76,14 +130,14 @@ def same(built: Path, shipped: Path) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0, or 1 where something differs or does not compile."""
     parser = argparse.ArgumentParser(description="Build the C guests.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--out", type=Path, default=SHIPPED, help="default: src/wasinn/shipped/guests")
     parser.add_argument("--check", action="store_true", help="compare with the shipped files")
     options = parser.parse_args(arguments)
-    names: list[str] = options.names or list(RECIPES)
+    names: list[str] = options.names or NAMES
     for name in names:
-        if name not in RECIPES:
-            parser.error(f"there is no guest {name!r}: there are {', '.join(RECIPES)}")
+        if name not in NAMES:
+            parser.error(f"there is no guest {name!r}: there are {', '.join(NAMES)}")
     try:
         if options.check:
             differ = check(names)

@@ -113,10 +113,11 @@ class GuestLoop:
     calls: int
     warm_up: int
     ports: models.Ports | None = None  # of a graph that is none of the benchmarks' own models
+    guest_name: str = "@bench"  # or "@bench_component", the same as a component
 
     @cached_property
-    def guest(self) -> wasinn.Guest:
-        return self.host.guest("@bench")
+    def guest(self) -> wasinn.Guest | wasinn.ComponentGuest:
+        return self.host.guest(self.guest_name)
 
     @property
     def inferences(self) -> int:
@@ -132,7 +133,7 @@ class GuestLoop:
         """Runs it as a host does; what it printed. Raises BenchmarkError."""
         result = self.host.run(self.guest, self.arguments)
         if not result.ok:
-            raise BenchmarkError(f"@bench on {self.model}: {result}")
+            raise BenchmarkError(f"{self.guest_name} on {self.model}: {result}")
         return result.stdout
 
     def run_slow(self) -> bytes:

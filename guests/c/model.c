@@ -38,8 +38,12 @@ int parse_dims(const char *text, uint32_t *dims, int max) {
 }
 
 bool call_failed(const char *call, uint32_t code) {
+#ifdef NN_COMPONENT
+    fprintf(stderr, "%s: %s answered %s: %s\n", program, call, nn_errno_name(code), nn_reason());
+#else
     fprintf(stderr, "%s: %s answered %s (%u); the host's log says why\n", program, call,
             nn_errno_name(code), (unsigned)code);
+#endif
     return false;
 }
 

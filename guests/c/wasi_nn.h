@@ -49,7 +49,14 @@ struct nn_tensor {
 _Static_assert(sizeof(struct nn_builder) == 8, "a builder is two words");
 _Static_assert(sizeof(struct nn_tensor) == 20, "a tensor is five words");
 
-#define NN_IMPORT(name) __attribute__((import_module("wasi_ephemeral_nn"), import_name(name)))
+// A guest that is built as a component has these calls from component/nn.c.
+#ifdef NN_COMPONENT
+#define NN_IMPORT_FROM(module, name)
+const char *nn_reason(void);  // why the last call failed: a component is told
+#else
+#define NN_IMPORT_FROM(module, name) __attribute__((import_module(module), import_name(name)))
+#endif
+#define NN_IMPORT(name) NN_IMPORT_FROM("wasi_ephemeral_nn", name)
 
 NN_IMPORT("load")
 uint32_t nn_load(const struct nn_builder *builders, uint32_t builder_count, uint32_t encoding,
@@ -85,7 +92,7 @@ uint32_t nn_finalize_execution_context(uint32_t context);
 
 // wasinn's own: the graph's inputs and outputs as JSON. A buffer that is too small is answered as in
 // nn_get_output.
-__attribute__((import_module("wasinn"), import_name("graph_metadata")))
+NN_IMPORT_FROM("wasinn", "graph_metadata")
 uint32_t nn_graph_metadata(uint32_t graph, char *buffer, uint32_t buffer_size, uint32_t *written);
 
 static inline const char *nn_errno_name(uint32_t code) {
