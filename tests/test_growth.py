@@ -20,10 +20,11 @@ from wasinn import leb128
 from wasinn.runtime import binary
 from wasinn.runtime.growth import MAX_REFUSALS, REFUSED_EXPORT, instrument
 
+#: The core modules: components begin with another version.
 GUESTS = {
     each.name: each.read_bytes()
     for each in files("wasinn.shipped").joinpath("guests").iterdir()
-    if each.name.endswith(".wasm")
+    if each.name.endswith(".wasm") and each.read_bytes()[4:8] == b"\x01\0\0\0"
 }
 PAGE = 65536
 

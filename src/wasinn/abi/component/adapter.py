@@ -2,8 +2,9 @@
 """The adapter: a small component between a guest and the host's `wasi:nn`, written here as text.
 
 The guest calls the adapter's functions, which have the types that the guest expects, with `list<u8>`. The
-runtime copies such lists between the guest's memory and the adapter's with one `memory.copy`. The adapter
-turns them into text, in place, and calls the host's private functions; `bulk` has the coding and the calls.
+runtime copies such lists between the guest's memory and the adapter's, a byte a turn of a loop (0.4 ms for
+600 KB, twice that with epochs): most of what a tensor costs. The adapter turns them into text, in place, and
+calls the host's private functions; `bulk` has the coding and the calls.
 
 **Its memory.** It has one of its own, from one page up. The arguments of a call lie one after another, from
 HEAP up, and what a call needs beside them lies after them; when the call is over, all of it is free again. So
