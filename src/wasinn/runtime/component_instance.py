@@ -134,6 +134,15 @@ class ComponentInstance:
             raise GuestError(
                 f"{name}{signature} takes {len(signature.parameters)} arguments, got {len(arguments)}"
             )
+        if get_ident() == threads.main_thread:
+            # All of it there, its memory too: an interrupted call goes on, and writes its result.
+            return threads.call_elsewhere(
+                functools.partial(self._call, name, function, signature, arguments),
+                lambda: self.control.stop("interrupted"),
+            )
+        return self._call(name, function, signature, arguments)
+
+    def _call(self, name: str, function: Any, signature: Signature, arguments: tuple[Any, ...]) -> Any:
         given = Room(len(arguments))
         results = Room(0 if signature.result is None else 1)
         try:

@@ -158,7 +158,8 @@ def _check_flags(kind: WitType, value: Any) -> _Checked:
 
 
 def _check_option(kind: WitType, value: Any) -> _Checked:
-    if value is None or value == Case("none"):
+    nested = kind.element.kind == "option"
+    if value is None or (nested and isinstance(value, Case) and value == Case("none")):
         return ((False, None),)
     if kind.element.kind == "option" and isinstance(value, Case) and value.name == "some":
         value = value.value

@@ -100,9 +100,12 @@ class Wasi2:
         """`body(store context, address of the arguments, address of the result)`."""
 
         def callback(
-            _env: int, context: int, _type: int, arguments: int, _n: int, results: int, _m: int
+            _env: int, context: int, _type: int, arguments: int, given: int, results: int, made: int
         ) -> int:
             try:
+                kinds = tuple(capi.ADDRESS_SPACE[arguments + at * capi.VALUE_SIZE] for at in range(given))
+                if (kinds, made) != _SHAPES[name]:
+                    raise _Ended(f"{name} was imported with another type than WASI gives it")
                 body(context, arguments, results)
                 return 0
             except (_Ended, wasmtime.WasmtimeError) as ended:  # the latter of the clock: out of fuel, say
@@ -152,6 +155,17 @@ class Wasi2:
         found = component_calls.get_function(place, context, index, ctypes.addressof(function))
         assert found, "the clock's component has lost its function"
         return function
+
+
+#: The kinds of the arguments, and the number of results.
+_SHAPES = {
+    "exit": ((capi.RESULT,), 0),
+    "exit-with-code": ((capi.U8,), 0),
+    "now": ((), 1),
+    "resolution": ((), 1),
+    "subscribe-duration": ((capi.U64,), 1),
+    "subscribe-instant": ((capi.U64,), 1),
+}
 
 
 class _Clock:

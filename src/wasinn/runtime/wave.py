@@ -90,12 +90,12 @@ class _Reader:
             raise self._error(f"a number ({kind})")
         self._at = found.end()
         text = found.group()
-        if kind.kind in ("f32", "f64"):
-            return float(int(text, 16)) if "x" in text.lower() else float(text)
         try:
+            if kind.kind in ("f32", "f64"):
+                return float(int(text, 16)) if "x" in text.lower() else float(text)
             return int(text, 16 if "x" in text.lower() else 10)
-        except ValueError:
-            raise ValueError(f"{text} is no {kind}") from None
+        except (ValueError, OverflowError):
+            raise ValueError(f"{text[:80]} is no {kind}") from None
 
     def _quoted(self, name: str) -> str:
         quote = '"' if name == "string" else "'"

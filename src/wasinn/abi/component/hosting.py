@@ -18,6 +18,7 @@ from wasinn.abi.component import capi, graph_functions, inference_functions, ten
 from wasinn.abi.component.allocator import keep_freed_memory
 from wasinn.abi.component.calls import CONTEXT, ERROR, GRAPH, TENSOR, Call, Function, answer, trap
 from wasinn.abi.component.resources import ComponentState
+from wasinn.abi.component.shapes import SHAPES, fits
 from wasinn.abi.component.snapshots import INTROSPECTION, SNAPSHOTS
 
 __all__ = ["define", "explain_trap", "find_running", "running"]
@@ -80,9 +81,11 @@ def _define(instance: LinkerInstance, callbacks: list[tuple[str, Any]]) -> None:
 
 def _make_callback(function: Function, find: Find) -> Any:
     def callback(
-        _env: int, context: int, kind: int, arguments: int, count: int, result: int, _results: int
+        _env: int, context: int, kind: int, arguments: int, count: int, result: int, results: int
     ) -> int:
         try:
+            if not fits(SHAPES[function.name], arguments, count, results):
+                return trap(f"{function.name} was imported with another type than wasi:nn gives it")
             return answer(function, Call(find(), context, kind, arguments, count, result))
         except BaseException as error:
             return _escape(error, find)
