@@ -67,6 +67,7 @@ def _tensor(size: int, component: Any, core: Any, effort: Effort) -> list[Row]:
     for _ in range(effort.rounds):
         nothing.append(timed(lambda: component.call("nothing", size), calls, 5))
         put.append((timed(lambda: core.call("in", size), calls, 5), _constructor(component, size, calls)))
+        _check("compute", core.call("run"))  # each input takes the outputs away
         out.append(
             (
                 timed(lambda: core.call("out", size), calls, 5),

@@ -140,6 +140,7 @@ def rows(snapshot: Snapshot, private: bool) -> list[Row]:
             Row("tensor", "wasinn-push", "tensor-push", kind(text), 4),
             Row("tensor", "wasinn-tensor", "bulk-tensor", kind(f"{data}, {text}", own), 7, 1),
             Row("tensor", "wasinn-data", "bulk-data", kind("tensor (borrow $r), start u32", "string"), 3),
+            Row("tensor", "wasinn-size", "bulk-size", kind("tensor (borrow $r)", "u32"), 1, 1),
             Row("graph", "wasinn-begin", "graph-begin", kind("size u32"), 1),
             Row("graph", "wasinn-push", "graph-push", kind(text), 4),
             Row("graph", "wasinn-load", "bulk-load", kind(enums, f"(result {own} {failed})"), 3),

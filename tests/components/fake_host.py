@@ -67,6 +67,10 @@ class FakeHost:
         number = tensor.to_host(store).rep
         return bulk.encode(self.tensors[number][2][start : start + bulk.PIECE]).decode()
 
+    def size(self, store: Any, tensor: Any) -> int:
+        self._call("size")
+        return int(self.tensors[tensor.to_host(store).rep][2].size)
+
     def load(self, store: Any, encoding: str, target: str) -> Any:
         self._call("load")
         assert (encoding, target) == ("onnx", "tpu")
@@ -89,7 +93,7 @@ class FakeHost:
                     errors.add_func("[method]error.data", lambda store, error: "reason")
             with root.add_instance(f"wasi:nn/tensor{self.version}") as tensor:
                 tensor.add_resource("tensor", TENSOR, lambda store, rep: self.dropped.append(rep))
-                for name in ("begin", "push", "tensor", "data"):
+                for name in ("begin", "push", "tensor", "data", "size"):
                     tensor.add_func(f"wasinn-{name}", getattr(self, name))
                 tensor.add_func("[method]tensor.dimensions", self.dimensions)
                 for name in ("[constructor]tensor", "[method]tensor.data"):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasinn.abi.component import bulk
+from wasinn.abi.component.buffers import Buffers, ProtocolError
 
 
 def by_the_book(data: bytes) -> bytes:
@@ -49,7 +50,7 @@ def test_in_place() -> None:
 
 
 def test_a_full_piece_is_a_round_number_of_characters() -> None:
-    assert bulk.text_size(bulk.PIECE) == 4 << 20
+    assert bulk.text_size(bulk.PIECE) == 1 << 20
 
 
 @given(st.integers(0, 10_000))
@@ -71,3 +72,39 @@ def test_sizes_that_do_not_fit(low: int, high: int, size: int) -> None:
 def test_characters_beyond_ascii_are_decoded_too() -> None:
     """A component that calls the private functions itself may send any text: it gets some bytes."""
     assert bulk.decode(bytes([0xC3, 0xA9, 0xFF])).tobytes() == bytes([0xC3, 0xA9])
+
+
+# -- the host's buffers ------------------------------------------------------------------------------
+
+
+def test_a_buffer_becomes_bytes_without_a_copy() -> None:
+    buffers = Buffers(10_000)
+    for size in (0, 1, 7, 600, 5000):
+        buffers.begin(size)
+        for start in range(0, size, 1000):
+            text = bulk.encode(bytes(each % 251 for each in range(start, min(start + 1000, size))))
+            low = np.frombuffer(text, np.uint8)
+            count = bulk.byte_size(len(low))
+            buffers.push(low[:count], low[count:])
+    made = buffers.take()
+    assert made is not None
+    for size, each in zip((0, 1, 7, 600, 5000), made, strict=True):
+        assert type(each) is bytes
+        assert each == bytes(number % 251 for number in range(size))
+        assert hash(each) == hash(bytes(bytearray(each)))
+    assert buffers.take() == []
+
+
+def test_buffers_beyond_the_limit_are_counted_and_not_kept() -> None:
+    buffers = Buffers(100)
+    buffers.begin(60)
+    zeros = np.zeros(60, np.uint8)
+    buffers.push(zeros, zeros[: bulk.high_size(60)])
+    buffers.begin(60)
+    assert buffers.held == 0
+    with pytest.raises(ProtocolError, match="0 bytes came for a buffer of 60"):
+        buffers.take()
+    buffers.push(zeros, zeros[: bulk.high_size(60)])
+    assert (buffers.count, buffers.total) == (2, 120)
+    assert buffers.take() is None
+    assert buffers.take() == []

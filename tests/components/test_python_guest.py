@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A component built from Python (guests/python/classify): pictures, tensors of every type, errors, bytes."""
+"""A component built from Python (guests/python/classify on its SDK): pictures, tensors of all types, errors,
+bytes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ def host() -> wasinn.Host:
 
 @pytest.fixture(scope="module")
 def guest(host: wasinn.Host) -> Any:
-    return host.guest(component_python.classify_wasm())
+    return host.guest(component_python.every_guest())
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def instance(host: wasinn.Host, guest: Any) -> Iterator[Any]:
 
 
 def run(host: wasinn.Host, guest: Any, *arguments: str) -> RunResult:
-    return host.run(guest, arguments, dirs={"/p": PICTURES}, deadline=60)
+    return host.run(guest, ["classify", *arguments], dirs={"/p": PICTURES}, deadline=60)
 
 
 def value(name: str, array: Any, recipe: str) -> dict[str, Any]:
@@ -66,23 +68,30 @@ def value(name: str, array: Any, recipe: str) -> dict[str, Any]:
 
 def test_the_ten_pictures_are_the_ten_digits(host: wasinn.Host, guest: Any) -> None:
     files = [f"/p/{path.name}" for digit in DIGITS for path in PICTURES.glob(f"{digit}.*")]
-    result = run(host, guest, "--top", "1", *files)
+    result = run(host, guest, "--top", "1", "--tsv", *files)
     assert (result.exit_code, result.stderr) == (0, b"")
-    lines = result.stdout.decode().splitlines()
-    assert lines[::2] == files
-    assert [line.split()[0] for line in lines[1::2]] == [str(digit) for digit in range(10)]
+    lines = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    assert [line[0] for line in lines] == files
+    assert [int(line[2]) for line in lines] == list(range(10))
     assert result.stats.computes == 10
+
+
+def test_for_people_it_prints_percentages(host: wasinn.Host, guest: Any) -> None:
+    result = run(host, guest, "--top", "2", "/p/seven.png")
+    assert re.fullmatch(
+        r"/p/seven\.png\n  1  class 7   9\d\.\d\d%\n  2  class \d    \d\.\d\d%\n", result.stdout.decode()
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no file is given"),
-        (["--nonsense"], "there is no option --nonsense"),
+        ([], "no picture is given"),
+        (["--nonsense"], "--nonsense is no option"),
         (["/p/nobody.png"], "No such file or directory"),
         (["/etc/passwd"], "a guest sees only what --dir gives it"),
         (["--name", "nobody", "/p/two.png"], "no graph is called 'nobody'"),
-        (["--name", "tiny", "/p/two.png"], "takes no pictures"),
+        (["--name", "tiny", "/p/two.png"], "is no picture in what is known of it"),
     ],
 )
 def test_what_is_wrong_is_said(host: wasinn.Host, guest: Any, arguments: list[str], words: str) -> None:
@@ -95,10 +104,12 @@ def test_what_is_wrong_is_said(host: wasinn.Host, guest: Any, arguments: list[st
 def test_mobilenet(guest: Any, data: Path) -> None:
     folder = data / "mobilenet_v2"
     host = wasinn.Host(graphs={"default": f"onnx:{folder / 'mobilenet_v2.onnx'}"})
-    files = ["/d/kitten.tensor", "/d/000000062808.rgb"]
-    result = host.run(guest, ["--top", "1", *files], dirs={"/d": folder}, deadline=60)
-    assert result.exit_code == 0, result.stderr
-    assert result.stdout.decode().splitlines()[1::2] == ["281 13.693", "963 15.001"]
+    with host.instantiate(guest) as instance:
+        for file, index, score in (("kitten.tensor", 281, 13.693), ("000000062808.rgb", 963, 15.001)):
+            tensor = np.fromfile(folder / file, "<f4").reshape(1, 3, 224, 224)
+            answer = instance.call("infer", "default", [value("0", tensor, "identity")])
+            scores = np.frombuffer(answer.value[0]["data"], "<f4")
+            assert (int(scores.argmax()), float(scores.max())) == (index, pytest.approx(score, abs=1e-3))
 
 
 # -- the function, and the promises of every dialect --------------------------------------------------------
@@ -145,8 +156,9 @@ def test_the_reason_comes_to_the_guest_and_it_works_on(
 
 
 def test_instances_are_apart(host: wasinn.Host, guest: Any) -> None:
-    results = [run(host, guest, "--top", "1", f"/p/{name}") for name in ("two.png", "three.bmp")]
-    assert [result.stdout.decode().split("\n")[1].split()[0] for result in results] == ["2", "3"]
+    names = ("two.png", "three.bmp")
+    results = [run(host, guest, "--top", "1", "--tsv", f"/p/{name}") for name in names]
+    assert [result.stdout.decode().split("\t")[2] for result in results] == ["2", "3"]
 
 
 def test_rows_that_are_none(instance: Any) -> None:

@@ -267,6 +267,47 @@ def test_what_fails_half_way_leaves_the_place_as_it_was() -> None:
     capi.value_delete(address)
 
 
+def test_few_and_many_numbers_and_characters_are_read_alike() -> None:
+    for count in (0, 1, values._FEW, values._FEW + 1, 1000):
+        seen: list[Any] = []
+
+        def handle(given: int, result: int, seen: list[Any] = seen) -> None:
+            seen.append(values.read_u32_list(given))
+            values.write_u32_list(result, seen[0])
+
+        numbers = [2**32 - 1 - each for each in range(count)]
+        assert pass_through("(list u32)", "i32 i32", numbers, handle) == numbers
+        assert list(seen[0]) == numbers
+    for count in (0, 1, values.FEW_BYTES, values.FEW_BYTES + 1, 5000):
+        letters = "äb" * count
+
+        def copy(given: int, result: int) -> None:
+            values.write_text(result, values.read_text(given))
+
+        assert pass_through("string", "i32 i32", letters, copy) == letters
+
+
+def test_an_answer_of_handles_is_a_copy_that_holds_nothing_of_the_next() -> None:
+    """Without handles, which only a store can have: the template, its copies, and that both are freed."""
+    answer = values.NamedHandles(["out", "zwei", ""])
+    first, second = (ctypes.c_char * capi.VALUE_SIZE)(), (ctypes.c_char * capi.VALUE_SIZE)()
+    for place in (first, second):
+        answer.write(0, ctypes.addressof(place), [], 1)
+    del answer
+    for place in (first, second):
+        address = ctypes.addressof(place)
+        assert values.read(address) == Case("ok", [("out", 0), ("zwei", 0), ("", 0)])
+        capi.value_delete(address)
+
+
+def test_a_number_of_a_resource_has_32_bits() -> None:
+    """It is passed as a C int, without argument types."""
+    for rep in (0, 1, 2**31 - 1, 2**31, 2**32 - 1):
+        host = capi.resource_host_new(True, rep, 3)
+        assert capi.resource_host_rep(host) == rep
+        capi.resource_host_delete(host)
+
+
 def test_a_handle_is_not_read_by_chance() -> None:
     place = ffi.wasmtime_component_val_t()
     address = ctypes.addressof(place)

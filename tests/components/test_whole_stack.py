@@ -184,3 +184,26 @@ def test_two_hundred_runs_in_two_threads(host: wasinn.Host, guest: Any) -> None:
     in_two_threads(host, guest, 200)
     gc.collect()
     assert resident() - before < 24 * MIB
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (("new", 0xFFF0_0000, 1 << 19), "a list does not lie in the guest's memory"),
+        (("load", 1 << 31, 1 << 31, 2), "a list does not lie in the guest's memory"),
+    ],
+)
+def test_a_list_outside_the_guests_memory_is_named(
+    guest: Any, host: wasinn.Host, call: Any, why: str
+) -> None:
+    with host.instantiate(guest) as instance, pytest.raises(GuestTrap, match=why):
+        instance.call(*call)
+
+
+def test_the_limit_on_memory_holds_for_the_adapter(host: wasinn.Host, guest: Any) -> None:
+    limited = wasinn.Host(cache=False, limits=wasinn.Limits(max_memory=MIB))
+    with limited.instantiate(limited.guest(wat_guest.guest())) as instance:
+        round_trip(instance, 300_000, 1)
+        instance.call("fill", MIB - (2 << 16), 5)
+        with pytest.raises(GuestTrap, match="no room for wasinn's copy of a list"):
+            instance.call("new", 0, MIB - (2 << 16))

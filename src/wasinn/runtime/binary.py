@@ -21,6 +21,9 @@ CUSTOM, TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, START, ELEMENT, C
 ORDER = {TYPE: 1, IMPORT: 2, FUNCTION: 3, TABLE: 4, MEMORY: 5, 13: 6, GLOBAL: 7, EXPORT: 8}
 ORDER.update({START: 9, ELEMENT: 10, 12: 11, CODE: 12, DATA: 13})
 
+#: What can be imported and exported, by its number.
+KINDS = ("function", "table", "memory", "global", "tag")
+
 
 def sections(module: bytes) -> Iterator[tuple[int, bytes]]:
     """(identifier, content) of each section. Raises ValueError for what is not a core module."""
@@ -48,19 +51,22 @@ def join(parts: list[tuple[int, bytes]]) -> bytes:
 
 @dataclass(frozen=True)
 class MemoryType:
-    """A memory: its limits in pages of 64 KiB, and whether it is shared or has 64-bit addresses."""
+    """A memory: its limits in pages, which have 64 KiB (`maximum` None for no limit), and whether it is
+    shared or has 64-bit addresses."""
 
     minimum: int
     shared: bool
     wide: bool
+    maximum: int | None = None
 
 
 @dataclass
 class Outline:
     """What a module imports, its memories, and the type index of each of its functions, the imported
-    ones first."""
+    ones first. `import_kinds` has the kind of each import, and of a function the index of its type."""
 
     imports: list[tuple[str, str]] = field(default_factory=list)
+    import_kinds: list[tuple[str, int]] = field(default_factory=list)
     memories: list[MemoryType] = field(default_factory=list)
     functions: list[int] = field(default_factory=list)
     imported_functions: int = 0
@@ -97,6 +103,7 @@ def _read_imports(content: bytes, result: Outline) -> None:
         result.imports.append((module, name))
         kind = content[position]
         position += 1
+        index = 0
         if kind == 0:
             result.imported_functions += 1
             index, position = read_unsigned(content, position)
@@ -113,6 +120,7 @@ def _read_imports(content: bytes, result: Outline) -> None:
             _, position = read_unsigned(content, position + 1)
         else:
             raise ValueError(f"an import of the unknown kind {kind}")
+        result.import_kinds.append((KINDS[kind], index))
 
 
 #: Number and vector types, and the references that have a short form.
@@ -134,26 +142,32 @@ def exported_functions(module: bytes) -> dict[str, Kinds]:
     A type that is no number is named as far as it is known, else `reference`; a function whose type
     stands behind others that this file does not read is (("unknown",), ()).
     """
-    types: list[Kinds] = []
+    types, functions = function_types(module), outline(module).functions
     result = {}
-    functions = outline(module).functions
+    for name, (kind, index) in exports(module).items():
+        if kind == "function":
+            number = functions[index]
+            result[name] = types[number] if number < len(types) else (("unknown",), ())
+    return result
+
+
+def exports(module: bytes) -> dict[str, tuple[str, int]]:
+    """The kind and the index of each export. Raises ValueError or IndexError for no core module."""
+    result = {}
     for identifier, content in sections(module):
-        if identifier == TYPE:
-            types = _read_types(content)
-        elif identifier == EXPORT:
+        if identifier == EXPORT:
             count, position = read_unsigned(content, 0)
             for _ in range(count):
                 name, position = _read_name(content, position)
                 kind = content[position]
                 index, position = read_unsigned(content, position + 1)
-                if kind == 0:
-                    number = functions[index]
-                    result[name] = types[number] if number < len(types) else (("unknown",), ())
+                result[name] = KINDS[kind], index
     return result
 
 
-def _read_types(content: bytes) -> list[Kinds]:
-    """The function types, up to the first type that is none."""
+def function_types(module: bytes) -> list[Kinds]:
+    """The module's function types, up to the first type that is none."""
+    content = next((content for identifier, content in sections(module) if identifier == TYPE), b"\0")
     count, position = read_unsigned(content, 0)
     types: list[Kinds] = []
     for _ in range(count):
@@ -180,11 +194,12 @@ def _read_name(content: bytes, position: int) -> tuple[str, int]:
 def _read_memory(content: bytes, position: int) -> tuple[MemoryType, int]:
     flags = content[position]
     minimum, position = read_unsigned(content, position + 1)
+    maximum = None
     if flags & 1:
-        _, position = read_unsigned(content, position)
+        maximum, position = read_unsigned(content, position)
     if flags & 8:
         _, position = read_unsigned(content, position)  # a custom page size
-    return MemoryType(minimum, bool(flags & 2), bool(flags & 4)), position
+    return MemoryType(minimum, bool(flags & 2), bool(flags & 4), maximum), position
 
 
 def skip_value_type(content: bytes, position: int) -> int:

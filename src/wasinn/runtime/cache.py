@@ -23,6 +23,8 @@ from typing import TypeVar
 import wasmtime
 import wasmtime.component
 
+from wasinn.runtime import forked
+
 logger = logging.getLogger("wasinn.host")
 
 Compiled = TypeVar("Compiled", wasmtime.Module, wasmtime.component.Component)
@@ -82,6 +84,7 @@ class CompileCache:
                 with contextlib.suppress(OSError):
                     os.utime(path)
                 return compiled
+        forked.use(forked.COMPILING)
         compiled = make()
         if path is not None:
             self._store(path, compiled)

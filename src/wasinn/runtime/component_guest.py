@@ -15,7 +15,7 @@ import wasmtime
 from wasmtime import component as wasmtime_component
 
 from wasinn.abi.component import hosting
-from wasinn.abi.component.rewrite import NotRewritable, rewrite
+from wasinn.abi.component.rewrite import NotRewritable, rewrite, wrap
 from wasinn.abi.component.snapshots import INTROSPECTION, SNAPSHOTS
 from wasinn.errors import GuestError
 from wasinn.runtime import component_wasi
@@ -61,26 +61,28 @@ class ComponentGuest:
 
     def _compiled(self, wasm: bytes, cache: CompileCache) -> wasmtime_component.Component:
         def compile_component() -> wasmtime_component.Component:
-            try:
-                rewritten = rewrite(wasm)
-            except NotRewritable as error:
-                self._tell_of_no_adapter(wasm, error)
-                rewritten = wasm
-            try:
-                return wasmtime_component.Component(self.engine.engine, rewritten)
-            except wasmtime.WasmtimeError as error:
-                if rewritten is wasm:
-                    raise
-                # Were the rewriting at fault, the guest's own would still compile.
-                own = wasmtime_component.Component(self.engine.engine, wasm)
-                logger.warning(
-                    "%s is run without the adapter, which did not fit: %s", self.name, _one_line(error)
-                )
-                return own
+            why: Exception | None = None
+            for rewriting in (rewrite, wrap):
+                try:
+                    rewritten = rewriting(wasm)
+                except NotRewritable as error:
+                    why = error
+                    break
+                if rewritten == wasm:
+                    break
+                try:
+                    return wasmtime_component.Component(self.engine.engine, rewritten)
+                except wasmtime.WasmtimeError as error:
+                    why = error
+            # Were the rewriting at fault, the guest's own would still compile.
+            own = wasmtime_component.Component(self.engine.engine, wasm)
+            if why is not None:
+                self._tell_of_no_adapter(wasm, _one_line(why))
+            return own
 
         return cache.component(self.engine.engine, wasm, f"rewriter {_rewriter_version()}", compile_component)
 
-    def _tell_of_no_adapter(self, wasm: bytes, why: Exception) -> None:
+    def _tell_of_no_adapter(self, wasm: bytes, why: str) -> None:
         """A warning where it costs something: where the guest moves bulk data through `wasi:nn`."""
         moves = b"wasi:nn/" in wasm and any(name in wasm for name in _BULK_FUNCTIONS)
         level = logging.WARNING if moves else logging.INFO

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from threading import get_ident
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from wasinn.abi.component import capi as component_capi
 from wasinn.abi.component import hosting
@@ -19,17 +18,17 @@ from wasinn.abi.core import capi
 from wasinn.errors import GuestError
 from wasinn.host import GuestHost, Shared, Stats
 from wasinn.runtime import component_calls, threads
+from wasinn.runtime.closing import Closing
 from wasinn.runtime.component_guest import ComponentGuest
 from wasinn.runtime.component_types import Signature
 from wasinn.runtime.component_values import Room, check, read, write
 from wasinn.runtime.component_wasi import entered
-from wasinn.runtime.limits import EPOCH_MOVED, Limits, RunControl, controls, watchdog
+from wasinn.runtime.limits import Limits, RunControl, controls, set_limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, trap_of
 from wasinn.runtime.wasi import Wasi, World
 
-_NO_LIMIT = -1
-#: What a component may instantiate: one of Python's has some forty instances, most of them with no memory.
-_INSTANCES, _TABLES, _MEMORIES = 512, 512, 32
+#: Instances, tables and memories: a component of Python's has some forty instances, most with no memory.
+_MOST = 512, 512, 32
 #: Every component may write: its streams come from instances, whose functions are not looked into.
 _WASI_IMPORTS = frozenset({"fd_write"})
 
@@ -39,7 +38,7 @@ _NOT_LINKING = ("wasm backtrace", "memory limits", "fuel consumed")
 _closing = threading.Lock()
 
 
-class ComponentInstance:
+class ComponentInstance(Closing):
     """A running component: its exports, its handles on the host.
 
     Used as an `Instance` of a core module, but that its memories are its own, and its functions take
@@ -70,11 +69,13 @@ class ComponentInstance:
         self.escaped: BaseException | None = None
         #: The handle of the function that makes this store's pollables, once it was needed.
         self.clock_function: Any = None
-        self._wasi = Wasi(world, self.control, limits.max_output, _WASI_IMPORTS)
+        wasi = any(name.startswith("wasi:") and not name.startswith("wasi:nn/") for name in guest.imports)
+        self._wasi = Wasi(world, self.control, limits.max_output, _WASI_IMPORTS if wasi else frozenset())
         self._limits = limits
         self._instance = capi.buffer_type(component_calls.INSTANCE_SIZE)()
         self._functions: dict[str, tuple[Any, Signature]] = {}
         self._inside = False
+        self._entering = threading.Lock()
         self._closing = False
         self._dead = False
         self._store = capi.store_new(engine.address, None, None)
@@ -82,7 +83,7 @@ class ComponentInstance:
         if watched is not None:
             watched(self.control)
         try:
-            self._set_limits()
+            set_limits(self._store, self.control, limits, engine.fuel, _MOST)
             self._wasi.attach(self._context)
             component = component_capi.address_of(guest.component)
             place = ctypes.addressof(self._instance)
@@ -122,7 +123,8 @@ class ComponentInstance:
         Values are as the table in `component_values` says: list<u8> is bytes, a record is a dict, a
         variant or a result is a Case(name, value). Raises GuestError for a name, a number or a type of
         argument that the guest does not have, GuestTrap if it traps or runs into a limit, GuestExit if
-        it exits. After a trap or an exit the instance can only be closed.
+        it exits. After a trap or an exit the instance can only be closed. One call at a time: GuestError
+        where another thread is inside.
         """
         if not self._store:
             raise GuestError(f"this instance of {self.guest.name} is closed")
@@ -137,8 +139,7 @@ class ComponentInstance:
         if get_ident() == threads.main_thread:
             # All of it there, its memory too: an interrupted call goes on, and writes its result.
             return threads.call_elsewhere(
-                functools.partial(self._call, name, function, signature, arguments),
-                lambda: self.control.stop("interrupted"),
+                functools.partial(self._call, name, function, signature, arguments), self._interrupt
             )
         return self._call(name, function, signature, arguments)
 
@@ -184,35 +185,9 @@ class ComponentInstance:
         capi.store_delete(store)
         self.control.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __del__(self) -> None:
         if getattr(self, "_store", None):
             self.close()
-
-    # -- making it -----------------------------------------------------------------------------------
-
-    def _set_limits(self) -> None:
-        limits = self._limits
-        most = limits.max_memory if limits.max_memory is not None else _NO_LIMIT
-        capi.store_limiter(self._store, most, _NO_LIMIT, _INSTANCES, _TABLES, _MEMORIES)
-        controls[self.control.number] = self.control
-        capi.store_epoch_callback(self._store, EPOCH_MOVED, self.control.number, None)
-        capi.set_epoch_deadline(self._context, 1)
-        if limits.deadline is not None:
-            watchdog.watch(self.control, limits.deadline)
-        if self.guest.engine.fuel:
-            fuel = limits.fuel if limits.fuel is not None else (1 << 64) - 1
-            capi.raise_error(capi.set_fuel(self._context, fuel))
 
     # -- entering it ---------------------------------------------------------------------------------
 
@@ -220,11 +195,13 @@ class ComponentInstance:
         """Enters wasm, and makes an exception of whatever it ends with."""
         thread = get_ident()
         if thread == threads.main_thread:
-            threads.call_elsewhere(
-                functools.partial(self._run, function, *arguments),
-                lambda: self.control.stop("interrupted"),
-            )
+            threads.call_elsewhere(functools.partial(self._run, function, *arguments), self._interrupt)
             return
+        if not self._entering.acquire(False):
+            raise GuestError(
+                f"this instance of {self.guest.name} is running already, in another thread or in a call that "
+                "was interrupted; an instance runs one call at a time"
+            )
         before = entered.get(thread)
         entered[thread] = self
         self._inside = True
@@ -243,8 +220,14 @@ class ComponentInstance:
             else:
                 entered[thread] = before
             self._inside = False
+            self._entering.release()
             if self._closing:
                 self.close()
+
+    def _interrupt(self) -> float | None:
+        """Ends what runs; how long that is to be waited for."""
+        self.control.stop("interrupted")
+        return self.control.patience
 
     def _raise(self, error: int, instantiating: bool) -> NoReturn:
         reason = capi.make_error(error)
@@ -262,7 +245,7 @@ class ComponentInstance:
         advice = hosting.explain_trap(text) if ended.limit is None else None
         if advice:
             ended = GuestTrap(replace(ended.trap, message=f"{ended.trap.message}: {advice}"))
-        if ended.trap.kind == "unreachable" and self._limits.max_memory is not None:
+        if not advice and ended.trap.kind == "unreachable" and self._limits.max_memory is not None:
             # Of a component nobody sees whether a growth of its memory was refused.
             most = f"perhaps for want of memory: its limit is {self._limits.max_memory} bytes"
             ended = GuestTrap(replace(ended.trap, message=f"{ended.trap.message} ({most})"))

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from wasmtime import component as wasmtime_component
 
@@ -19,9 +22,13 @@ INTEGERS = {
 }
 
 
+#: Characters of a type or of a signature as text. Types that share parts can have millions when written out.
+_MAX_TEXT = 1000
+
+
 @dataclass(frozen=True)
 class WitType:
-    """A type of WIT.
+    """A type of WIT. Types may share their parts, so that what walks through all of them must remember.
 
     `kind`: one of SIMPLE, or list, record, tuple, variant, enum, option, result, flags; or `unknown`
     for what cannot be passed from here (resources, futures, streams). `parts`: what it is made of, each
@@ -33,7 +40,7 @@ class WitType:
     kind: str
     parts: tuple[tuple[str, WitType | None], ...] = ()
 
-    @property
+    @functools.cached_property
     def passable(self) -> bool:
         """Whether values of it can be given and taken."""
         return self.kind != "unknown" and all(part is None or part.passable for _, part in self.parts)
@@ -50,21 +57,64 @@ class WitType:
         return found
 
     def __str__(self) -> str:
+        return _cut(self.words())
+
+    def words(self) -> Iterator[str]:
+        """Its text, piece by piece."""
         if self.kind == "unknown":
-            return "a resource, future or stream"
-        if not self.parts:
-            return self.kind
-        if self.kind in ("list", "tuple", "option"):
-            return f"{self.kind}<{', '.join(str(part) for _, part in self.parts)}>"
-        if self.kind == "result":
-            ok, error = (part for _, part in self.parts)
-            if error is None:
-                return "result" if ok is None else f"result<{ok}>"
-            return f"result<{'_' if ok is None else ok}, {error}>"
-        if self.kind == "record":
-            return "record { " + ", ".join(f"{name}: {part}" for name, part in self.parts) + " }"
-        names = (name if part is None else f"{name}({part})" for name, part in self.parts)
-        return f"{self.kind} {{ {', '.join(names)} }}"
+            yield "a resource, future or stream"
+        elif not self.parts:
+            yield self.kind
+        elif self.kind in ("list", "tuple", "option"):
+            yield f"{self.kind}<"
+            yield from _joined(_words(part) for _, part in self.parts)
+            yield ">"
+        elif self.kind == "result":
+            yield from self._result_words()
+        elif self.kind == "record":
+            yield "record { "
+            yield from _joined(_words(part, f"{name}: ") for name, part in self.parts)
+            yield " }"
+        else:
+            yield f"{self.kind} {{ "
+            yield from _joined(
+                iter((name,)) if part is None else _words(part, f"{name}(", ")") for name, part in self.parts
+            )
+            yield " }"
+
+    def _result_words(self) -> Iterator[str]:
+        ok, error = (part for _, part in self.parts)
+        if error is not None:
+            yield "result<"
+            yield from _words(ok)
+            yield ", "
+            yield from _words(error, "", ">")
+        elif ok is not None:
+            yield from _words(ok, "result<", ">")
+        else:
+            yield "result"
+
+
+def _words(kind: WitType | None, before: str = "", after: str = "") -> Iterator[str]:
+    yield before
+    yield from ("_",) if kind is None else kind.words()
+    yield after
+
+
+def _joined(several: Iterator[Iterator[str]]) -> Iterator[str]:
+    for number, each in enumerate(several):
+        if number:
+            yield ", "
+        yield from each
+
+
+def _cut(words: Iterator[str]) -> str:
+    text = ""
+    for word in words:
+        text += word
+        if len(text) > _MAX_TEXT:
+            return text[:_MAX_TEXT] + "..."
+    return text
 
 
 @dataclass(frozen=True)
@@ -83,18 +133,25 @@ class Signature:
         return all(kind.passable for kind in kinds)
 
     def __str__(self) -> str:
-        parameters = ", ".join(f"{name}: {kind}" for name, kind in self.parameters)
-        return f"({parameters})" + ("" if self.result is None else f" -> {self.result}")
+        return _cut(self._words())
+
+    def _words(self) -> Iterator[str]:
+        yield "("
+        yield from _joined(_words(kind, f"{name}: ") for name, kind in self.parameters)
+        yield ")"
+        if self.result is not None:
+            yield from _words(self.result, " -> ")
 
 
 def read_signature(function: wasmtime_component.FuncType) -> Signature:
     """The signature of a function, by wasmtime's own type."""
+    reader = _Reader()
     try:
-        parameters = tuple((name, read_type(kind)) for name, kind in function.params)
+        parameters = tuple((name, reader.read(kind)) for name, kind in function.params)
     except TypeError:  # wasmtime-py does not know a kind: then nothing is said of any parameter
         parameters = (("unknown", WitType("unknown")),)
     try:
-        result = None if (found := function.result) is None else read_type(found)
+        result = reader.read_optional(function.result)
     except TypeError:
         result = WitType("unknown")
     return Signature(parameters, result)
@@ -102,27 +159,52 @@ def read_signature(function: wasmtime_component.FuncType) -> Signature:
 
 def read_type(found: wasmtime_component.ValType) -> WitType:
     """A type, by wasmtime's own object. Raises TypeError for a kind that wasmtime-py does not know."""
-    for kind, each in _CLASSES.items():
-        if isinstance(found, each):
-            return WitType(kind)
+    return _Reader().read(found)
+
+
+class _Reader:
+    """Reads each type once: written out, what a type consists of may be exponentially more."""
+
+    def __init__(self) -> None:
+        #: What was read, by what is quickly seen of it; types of wasmtime's can be compared, and not hashed.
+        self._read: dict[object, list[tuple[Any, WitType]]] = {}
+
+    def read(self, found: wasmtime_component.ValType) -> WitType:
+        for kind, each in _CLASSES.items():
+            if isinstance(found, each):
+                return WitType(kind)
+        if isinstance(found, wasmtime_component.EnumType):
+            return WitType("enum", tuple((name, None) for name in found.names))
+        if isinstance(found, wasmtime_component.FlagsType):
+            return WitType("flags", tuple((name, None) for name in found.names))
+        kind_name, parts = _parts(found)
+        if kind_name == "unknown":
+            return WitType("unknown")
+        alike = self._read.setdefault((kind_name, tuple((name, type(part)) for name, part in parts)), [])
+        known: WitType
+        for other, known in reversed(alike):
+            if other == found:
+                return known
+        result = WitType(kind_name, tuple((name, self.read_optional(part)) for name, part in parts))
+        alike.append((found, result))
+        return result
+
+    def read_optional(self, found: wasmtime_component.ValType | None) -> WitType | None:
+        return None if found is None else self.read(found)
+
+
+def _parts(found: wasmtime_component.ValType) -> tuple[str, list[tuple[str, Any]]]:
+    """The kind of a type that is made of others, and those with their names."""
     if isinstance(found, wasmtime_component.ListType):
-        return WitType("list", (("", read_type(found.element)),))
+        return "list", [("", found.element)]
     if isinstance(found, wasmtime_component.RecordType):
-        return WitType("record", tuple((name, read_type(part)) for name, part in found.fields))
+        return "record", list(found.fields)
     if isinstance(found, wasmtime_component.TupleType):
-        return WitType("tuple", tuple(("", read_type(part)) for part in found.elements))
+        return "tuple", [("", part) for part in found.elements]
     if isinstance(found, wasmtime_component.VariantType):
-        return WitType("variant", tuple((name, _optional(part)) for name, part in found.cases))
-    if isinstance(found, wasmtime_component.EnumType):
-        return WitType("enum", tuple((name, None) for name in found.names))
-    if isinstance(found, wasmtime_component.FlagsType):
-        return WitType("flags", tuple((name, None) for name in found.names))
+        return "variant", list(found.cases)
     if isinstance(found, wasmtime_component.OptionType):
-        return WitType("option", (("some", read_type(found.payload)),))
+        return "option", [("some", found.payload)]
     if isinstance(found, wasmtime_component.ResultType):
-        return WitType("result", (("ok", _optional(found.ok)), ("err", _optional(found.err))))
-    return WitType("unknown")
-
-
-def _optional(found: wasmtime_component.ValType | None) -> WitType | None:
-    return None if found is None else read_type(found)
+        return "result", [("ok", found.ok), ("err", found.err)]
+    return "unknown", []

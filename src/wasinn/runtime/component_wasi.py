@@ -23,7 +23,7 @@ import wasmtime
 
 from wasinn.abi.component import capi, values
 from wasinn.abi.core.capi import buffer_type
-from wasinn.runtime import component_calls
+from wasinn.runtime import component_calls, forked
 
 if TYPE_CHECKING:
     from wasinn.runtime.component_instance import ComponentInstance
@@ -44,6 +44,9 @@ INTERFACES = [f"wasi:{package}/{name}" for package, names in _PACKAGES.items() f
 _VERSIONS = range(16)
 _EXIT, _CLOCK = "wasi:cli/exit", "wasi:clocks/monotonic-clock"
 
+#: Seconds that an interrupted component is waited for which has slept: perhaps it does so now, in the
+#: runtime, where nothing wakes it.
+_PATIENCE = 0.1
 #: Nanoseconds after the deadline, for the watchdog to have moved the epoch.
 _MARGIN = 20_000_000
 _U64 = struct.Struct("<Q")
@@ -134,6 +137,7 @@ class Wasi2:
             left = int((deadline - time.monotonic()) * 1e9)
             nanoseconds = min(nanoseconds, max(left, 0) + _MARGIN)
         function = running.clock_function
+        running.control.patience = _PATIENCE
         if function is None:
             function = running.clock_function = self._instantiate_clock(context)
         argument = buffer_type(capi.VALUE_SIZE)()
@@ -148,7 +152,10 @@ class Wasi2:
         function = buffer_type(component_calls.FUNCTION_SIZE)()
         place = ctypes.addressof(instance)
         with self._lock:
-            clock = self._made = self._made or _Clock(self._engine)
+            if self._made is None:
+                forked.use(forked.COMPILING)
+                self._made = _Clock(self._engine)
+            clock = self._made
         linker, component = capi.address_of(clock.linker), capi.address_of(clock.component)
         capi.raise_error(component_calls.instantiate(linker, context, component, place))
         index = capi.address_of(clock.index)

@@ -7,8 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,11 @@ from wasinn.contracts.bound import Bound, bind, find_port
 from wasinn.contracts.contract import Contract, InputContract, OutputContract
 from wasinn.contracts.quantization import dequantize
 from wasinn.errors import ConfigError, WasiNNError, invalid_argument
+from wasinn.graphs.beside import how_to_write, read_beside
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.imaging.decode import Picture
-from wasinn.runtime.beside import how_to_write, read_beside
+from wasinn.runtime.closing import Closing
 from wasinn.runtime.feeds import Feed, feed_file, feed_picture, no_contract
 from wasinn.runtime.numbers import numbers
 from wasinn.tensors import Quantization, Tensor, TensorSpec, check_size, fit
@@ -45,7 +45,7 @@ def _wants_integers(spec: TensorSpec, tensor: Tensor) -> str:
     return "; with ?quantization=affine after the graph it takes and gives real numbers"
 
 
-class DirectGraph:
+class DirectGraph(Closing):
     """A loaded graph with one execution context, and the contract that holds for its callers.
 
     `contract` given here takes the place of the source's; without either, one beside the model counts. Where
@@ -287,14 +287,3 @@ class DirectGraph:
         if self._execution is not None:
             execution, self._execution = self._execution, None
             execution.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

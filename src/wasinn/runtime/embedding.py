@@ -13,8 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import wasmtime
 
@@ -30,6 +29,7 @@ from wasinn.graphs.registry import Registry
 from wasinn.graphs.source import GraphSource
 from wasinn.host import GuestHost, Shared
 from wasinn.runtime.cache import CompileCache, default_directory
+from wasinn.runtime.closing import Closing
 from wasinn.runtime.component_guest import ComponentGuest
 from wasinn.runtime.component_instance import ComponentInstance
 from wasinn.runtime.engine import FUNCTIONS, get_engine
@@ -47,7 +47,7 @@ Directories = Mapping[str, str | Path] | Iterable[str | Directory]
 _EMPTY_WORLD = World()
 
 
-class Host:
+class Host(Closing):
     """Graphs, permissions and limits, shared by every guest that runs on them.
 
     `graphs` maps names to sources, or to text as after `--graph NAME=`. `backends` maps encodings to
@@ -267,17 +267,6 @@ class Host:
         """Frees the handles of instances in other people's stores."""
         for instances in self._foreign:
             instances.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 #: What other people's linkers were given.

@@ -9,8 +9,7 @@ import struct
 import threading
 from collections.abc import Callable
 from threading import get_ident
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import wasmtime
 
@@ -22,21 +21,21 @@ from wasinn.abi.core.trampoline import running
 from wasinn.errors import GuestError
 from wasinn.host import GuestHost, Shared, Stats
 from wasinn.runtime import growth, threads
+from wasinn.runtime.closing import Closing
 from wasinn.runtime.engine import Engine
 from wasinn.runtime.guest import Guest, Signature, link_error
-from wasinn.runtime.limits import EPOCH_MOVED, Limits, RunControl, controls, watchdog
+from wasinn.runtime.limits import Limits, RunControl, controls, set_limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, Trap, trap_of
 from wasinn.runtime.wasi import Wasi, World
 
-_NO_LIMIT = -1
-#: A guest, the stub and the hot path.
-_INSTANCES, _TABLES, _MEMORIES = 4, 64, 4
+#: Instances, tables and memories: of a guest, the stub and the hot path.
+_MOST = 4, 64, 4
 
 
 _closing = threading.Lock()
 
 
-class Instance:
+class Instance(Closing):
     """A running guest: its memory, its exports, its handles on the host.
 
     Use it in one thread at a time. On the main thread each call takes a detour through another one
@@ -77,6 +76,7 @@ class Instance:
         self._arguments = capi.buffer_type(capi.RAW_VALUE_SIZE * 16)()
         self._arguments_address = ctypes.addressof(self._arguments)
         self._inside = False
+        self._entering = threading.Lock()
         self._closing = False
         self._store = capi.store_new(engine.address, None, None)
         self._context = capi.store_context(self._store)
@@ -125,8 +125,8 @@ class Instance:
     def call(self, name: str, *arguments: int | float) -> Any:
         """Calls an exported function; its result, a tuple of several, or None.
 
-        Raises GuestError for a name, a number or a type of argument that the guest does not have,
-        GuestTrap if it traps or runs into a limit, GuestExit if it exits.
+        Raises GuestError for a name, a number or a type of argument that the guest does not have, and
+        where another thread is inside; GuestTrap if it traps or runs into a limit, GuestExit if it exits.
         """
         if not self._store:
             raise GuestError(f"this instance of {self.guest.name} is closed")
@@ -135,6 +135,8 @@ class Instance:
             raise GuestError(
                 f"{name}{signature} takes {len(signature.parameters)} arguments, got {len(arguments)}"
             )
+        if self._inside:
+            raise self._running_error()
         buffer = self._arguments
         try:
             signature.pack(buffer, 0, *arguments)
@@ -178,17 +180,6 @@ class Instance:
         self.state.hot_path = None
         self.control.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __del__(self) -> None:
         if getattr(self, "_store", None):
             self.close()
@@ -196,8 +187,7 @@ class Instance:
     # -- making it -----------------------------------------------------------------------------------
 
     def _set_limits(self, engine: Engine) -> None:
-        limits, context = self._limits, self._context
-        most = limits.max_memory if limits.max_memory is not None else _NO_LIMIT
+        limits = self._limits
         if limits.max_memory is not None and self.guest.minimum_memory > limits.max_memory:
             raise GuestTrap(
                 Trap(
@@ -207,15 +197,7 @@ class Instance:
                 ),
                 "memory",
             )
-        capi.store_limiter(self._store, most, _NO_LIMIT, _INSTANCES, _TABLES, _MEMORIES)
-        controls[self.control.number] = self.control
-        capi.store_epoch_callback(self._store, EPOCH_MOVED, self.control.number, None)
-        capi.set_epoch_deadline(context, 1)
-        if limits.deadline is not None:
-            watchdog.watch(self.control, limits.deadline)
-        if engine.fuel:
-            fuel = limits.fuel if limits.fuel is not None else (1 << 64) - 1
-            capi.raise_error(capi.set_fuel(context, fuel))
+        set_limits(self._store, self.control, limits, engine.fuel, _MOST)
 
     def _instantiate(self, hot: bool) -> None:
         instance = self._instance_address
@@ -272,6 +254,8 @@ class Instance:
                 lambda: self.control.stop("interrupted"),
             )
             return
+        if not self._entering.acquire(False):
+            raise self._running_error()
         before = running.get(thread)
         running[thread] = self.state
         self._inside = True
@@ -288,8 +272,15 @@ class Instance:
             else:
                 running[thread] = before
             self._inside = False
+            self._entering.release()
             if self._closing:
                 self.close()
+
+    def _running_error(self) -> GuestError:
+        return GuestError(
+            f"this instance of {self.guest.name} is running already, in another thread or in a call that was "
+            "interrupted; an instance runs one call at a time"
+        )
 
     def _raise(self, error: int | None, trapped: int, instantiating: bool) -> None:
         reason: Exception | None = None

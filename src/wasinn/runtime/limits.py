@@ -74,9 +74,12 @@ def _limit(key: str, value: Any) -> Any:
 
 
 class RunControl:
-    """One run as the watchdog sees it. `limit` is what ended it, or None."""
+    """One run as the watchdog sees it. `limit` is what ended it, or None.
 
-    __slots__ = ("_engine", "_on_stop", "_wake", "deadline", "finished", "limit", "number")
+    `patience`: seconds that who interrupted the run waits for its end; None is the usual.
+    """
+
+    __slots__ = ("_engine", "_on_stop", "_wake", "deadline", "finished", "limit", "number", "patience")
 
     def __init__(self, engine: int, on_stop: Callable[[str], None]) -> None:
         """`on_stop(reason)` ends what runs outside wasm, such as a compute; called from any thread."""
@@ -86,6 +89,7 @@ class RunControl:
         self.deadline: float | None = None
         self.limit: str | None = None
         self.finished = False
+        self.patience: float | None = None
         self.number = next(_numbers)
 
     def stop(self, limit: str) -> None:
@@ -131,6 +135,7 @@ _numbers = itertools.count(1)
 controls: dict[int, RunControl] = {}
 
 _U64 = struct.Struct("<Q")
+_NO_LIMIT = -1
 
 
 def _epoch_moved(_context: int, number: int, delta: int, kind: int) -> int | None:
@@ -147,6 +152,26 @@ def _epoch_moved(_context: int, number: int, delta: int, kind: int) -> int | Non
 
 
 EPOCH_MOVED = capi.EPOCH_CALLBACK(_epoch_moved)
+
+
+def set_limits(
+    store: int, control: RunControl, limits: Limits, fuel: bool, most: tuple[int, int, int]
+) -> None:
+    """Gives a new store its limits, and lets `control` end what runs in it. The deadline begins.
+
+    `fuel`: whether the engine counts it; `most`: instances, tables and memories.
+    """
+    context = capi.store_context(store)
+    memory = limits.max_memory if limits.max_memory is not None else _NO_LIMIT
+    capi.store_limiter(store, memory, _NO_LIMIT, *most)
+    controls[control.number] = control
+    capi.store_epoch_callback(store, EPOCH_MOVED, control.number, None)
+    capi.set_epoch_deadline(context, 1)
+    if limits.deadline is not None:
+        watchdog.watch(control, limits.deadline)
+    if fuel:
+        given = limits.fuel if limits.fuel is not None else (1 << 64) - 1
+        capi.raise_error(capi.set_fuel(context, given))
 
 
 class Watchdog:

@@ -35,11 +35,13 @@ class Run:
         self._control: RunControl | None = None
         self._interrupted = False
 
-    def interrupt(self) -> None:
-        """Ends the guest. For any thread."""
+    def interrupt(self) -> float | None:
+        """Ends the guest; how long that is to be waited for (`RunControl.patience`). For any thread."""
         self._interrupted = True
-        if self._control is not None:
-            self._control.stop("interrupted")
+        if self._control is None:
+            return None
+        self._control.stop("interrupted")
+        return self._control.patience
 
     def _watched(self, control: RunControl) -> None:
         """Called by the instance once it can be ended, before any of the guest runs."""

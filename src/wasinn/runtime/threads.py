@@ -49,11 +49,11 @@ class _Worker:
 _idle: list[_Worker] = []
 
 
-def call_elsewhere(function: Callable[[], Result], on_interrupt: Callable[[], None]) -> Result:
+def call_elsewhere(function: Callable[[], Result], on_interrupt: Callable[[], float | None]) -> Result:
     """`function()` in a thread that is not this one, and what it returns or raises.
 
-    When the wait for it is interrupted (Ctrl-C), calls `on_interrupt`, which should end the guest,
-    waits a little for that, and raises the interrupt.
+    When the wait for it is interrupted (Ctrl-C), calls `on_interrupt`, which should end the guest, waits for
+    that the seconds that it answered, or a little, and raises the interrupt.
     """
     try:
         worker = _idle.pop()
@@ -64,8 +64,8 @@ def call_elsewhere(function: Callable[[], Result], on_interrupt: Callable[[], No
         worker.calls.put(call)
         call.done.wait()
     except BaseException:
-        on_interrupt()
-        call.done.wait(_PATIENCE)
+        patience = on_interrupt()
+        call.done.wait(_PATIENCE if patience is None else patience)
         raise
     if call.error is not None:
         raise call.error

@@ -29,6 +29,7 @@ from wasinn.abi.core.memory import GuestMemory
 from wasinn.abi.core.state import put_result
 from wasinn.abi.core.trampoline import running, trap
 from wasinn.errors import ConfigError
+from wasinn.runtime import forked
 from wasinn.runtime.limits import RunControl
 
 MODULE = "wasi_snapshot_preview1"
@@ -167,10 +168,13 @@ class Wasi:
         self._control = control
 
     def attach(self, store_context: int) -> None:
-        """Gives the configuration to a store. Raises ConfigError for a directory that is not there."""
+        """Gives the configuration to a store. Raises ConfigError for a directory that is not there, and
+        GuestError where WASI would hang (`forked`)."""
         world = self._world
         if not self._needed:
             return
+        if self.stdout or self.stderr or world.directories or world.stdin:
+            forked.use(forked.STREAMS)
         if not (world.arguments or world.environment or world.directories or world.stdin):
             self._give(store_context, capi.wasi_config_new())
             return

@@ -8,6 +8,7 @@ as `name` or `name(value)`. The value of an option or of a result may stand with
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -91,11 +92,14 @@ class _Reader:
         self._at = found.end()
         text = found.group()
         try:
-            if kind.kind in ("f32", "f64"):
-                return float(int(text, 16)) if "x" in text.lower() else float(text)
-            return int(text, 16 if "x" in text.lower() else 10)
+            if kind.kind not in ("f32", "f64"):
+                return int(text, 16 if "x" in text.lower() else 10)
+            value = float(int(text, 16)) if "x" in text.lower() else float(text)
         except (ValueError, OverflowError):
             raise ValueError(f"{text[:80]} is no {kind}") from None
+        if math.isinf(value) and "inf" not in text:
+            raise ValueError(f"{text[:80]} is beyond {kind}; what has no end is spelled inf")
+        return value
 
     def _quoted(self, name: str) -> str:
         quote = '"' if name == "string" else "'"

@@ -9,7 +9,7 @@ calls the host's private functions; `bulk` has the coding and the calls.
 **Its memory.** It has one of its own, from one page up. The arguments of a call lie one after another, from
 HEAP up, and what a call needs beside them lies after them; when the call is over, all of it is free again. So
 the memory grows to the largest call: the list (or the builders of a load together) and a seventh of a piece
-(512 KiB) at most. It never shrinks, as no memory of wasm does; it is freed with the guest's instance. The
+(128 KiB) at most. It never shrinks, as no memory of wasm does; it is freed with the guest's instance. The
 embedder's limit on memories holds for it as for the guest's own. Where it cannot grow (the limit, or 4 GiB),
 the call traps in a function named `adapter_out_of_memory`; the guest is over then, as after any trap, and its
 adapter with it; no other instance shares anything with it.

@@ -8,9 +8,8 @@ from wasinn.abi.component.bulk import PIECE, PLANES
 #: Below it: 8-15 the result of load, 16-23 the list that data returns, 24-31 the string that the host gave.
 HEAP = 64
 
-MEMORY = f"""\
-  ;; The memory comes first: the host's functions are lowered with it, and the core functions import those.
-  (core module $Memory
+#: What is in the module of the memory.
+MEMORY_BODY = f"""\
     (memory (export "memory") 1)
     ;; The first free byte. What lies between it and HEAP belongs to the call that is under way.
     (global $top (export "top") (mut i32) (i32.const {HEAP}))
@@ -36,26 +35,31 @@ MEMORY = f"""\
       (global.set $top (i32.wrap_i64 (local.get $end)))
       (memory.copy (local.get $start) (local.get $old) (local.get $old_size))
       (local.get $start))
-  )
+"""
+
+MEMORY = f"""\
+  ;; The memory comes first: the host's functions are lowered with it, and the core functions import those.
+  (core module $Memory
+{MEMORY_BODY}  )
   (core instance $memory (instantiate $Memory))
   (alias core export $memory "memory" (core memory $memory))
   (alias core export $memory "realloc" (core func $realloc))"""
 
-SEND = f"""\
+ROWS = f"""\
     ;; How many characters the high bits of a piece take.
     (func $rows (param $size i32) (result i32)
       (i32.div_u (i32.add (local.get $size) (i32.const {PLANES - 1})) (i32.const {PLANES})))
+"""
 
-    ;; Room for the high bits of the pieces of a list.
-    (func $room (param $size i32) (result i32)
-      (call $realloc (i32.const 0) (i32.const 0) (i32.const 16)
-        (call $rows (select (local.get $size) (i32.const {PIECE})
-                            (i32.lt_u (local.get $size) (i32.const {PIECE}))))))
 
-    ;; Takes the highest bits off the bytes of a piece, and gathers them: bit k of high[j] is that of
-    ;; data[k * rows + j].
-    (func $strip (param $data i32) (param $size i32) (param $high i32)
+def strip(memory: str = "") -> str:
+    """The function that takes a piece apart, which is in another memory if one is named."""
+    return f"""\
+    ;; Takes the highest bits off the bytes of a piece, which become `low` (the same place will do), and
+    ;; gathers them: bit k of high[j] is that of data[k * rows + j].
+    (func $strip (param $data i32) (param $size i32) (param $low i32) (param $high i32)
       (local $rows i32) (local $count i32) (local $at i32) (local $plane i32) (local $vector v128)
+      (local $byte i32)
       (local.set $rows (call $rows (local.get $size)))
       (memory.fill (local.get $high) (i32.const 0) (local.get $rows))
       (loop $planes
@@ -65,30 +69,44 @@ SEND = f"""\
         (local.set $size (i32.sub (local.get $size) (local.get $count)))
         (block $vectors_end (loop $vectors
           (br_if $vectors_end (i32.lt_u (local.get $count) (i32.const 16)))
-          (local.set $vector (v128.load (local.get $data)))
+          (local.set $vector (v128.load {memory} (local.get $data)))
           ;; Only the highest bit of each byte is left, so a shift of 64 bits carries none into the next byte.
           (v128.store (local.get $at) (v128.or (v128.load (local.get $at))
             (i64x2.shr_u (v128.and (local.get $vector) (i8x16.splat (i32.const 0x80)))
                          (i32.sub (i32.const 7) (local.get $plane)))))
-          (v128.store (local.get $data)
+          (v128.store (local.get $low)
             (v128.and (local.get $vector) (i8x16.splat (i32.const 0x7f))))
           (local.set $data (i32.add (local.get $data) (i32.const 16)))
+          (local.set $low (i32.add (local.get $low) (i32.const 16)))
           (local.set $at (i32.add (local.get $at) (i32.const 16)))
           (local.set $count (i32.sub (local.get $count) (i32.const 16)))
           (br $vectors)))
         (block $bytes_end (loop $bytes
           (br_if $bytes_end (i32.eqz (local.get $count)))
+          (local.set $byte (i32.load8_u {memory} (local.get $data)))
           (i32.store8 (local.get $at) (i32.or (i32.load8_u (local.get $at))
-            (i32.shr_u (i32.and (i32.load8_u (local.get $data)) (i32.const 0x80))
+            (i32.shr_u (i32.and (local.get $byte) (i32.const 0x80))
                        (i32.sub (i32.const 7) (local.get $plane)))))
-          (i32.store8 (local.get $data) (i32.and (i32.load8_u (local.get $data)) (i32.const 0x7f)))
+          (i32.store8 (local.get $low) (i32.and (local.get $byte) (i32.const 0x7f)))
           (local.set $data (i32.add (local.get $data) (i32.const 1)))
+          (local.set $low (i32.add (local.get $low) (i32.const 1)))
           (local.set $at (i32.add (local.get $at) (i32.const 1)))
           (local.set $count (i32.sub (local.get $count) (i32.const 1)))
           (br $bytes)))
         (local.set $plane (i32.add (local.get $plane) (i32.const 1)))
         (br_if $planes (local.get $size))))
 """
+
+
+SEND = f"""\
+{ROWS}
+    ;; Room for the high bits of the pieces of a list.
+    (func $room (param $size i32) (result i32)
+      (call $realloc (i32.const 0) (i32.const 0) (i32.const 16)
+        (call $rows (select (local.get $size) (i32.const {PIECE})
+                            (i32.lt_u (local.get $size) (i32.const {PIECE}))))))
+
+{strip()}"""
 
 
 def stream(instance: str) -> str:
@@ -104,7 +122,7 @@ def stream(instance: str) -> str:
         (br_if $end (i32.le_u (local.get $size) (local.get $keep)))
         (local.set $piece (select (local.get $size) (i32.const {PIECE})
                                   (i32.lt_u (local.get $size) (i32.const {PIECE}))))
-        (call $strip (local.get $data) (local.get $piece) (local.get $high))
+        (call $strip (local.get $data) (local.get $piece) (local.get $data) (local.get $high))
         (call ${instance}-push (local.get $data) (local.get $piece)
                                (local.get $high) (call $rows (local.get $piece)))
         (local.set $data (i32.add (local.get $data) (local.get $piece)))
@@ -125,7 +143,7 @@ NEW = f"""\
                                               (i32.const {PIECE})))
         (local.set $data (i32.add (local.get $data) (local.get $sent)))
         (local.set $size (i32.sub (local.get $size) (local.get $sent)))))
-      (call $strip (local.get $data) (local.get $size) (local.get $high))
+      (call $strip (local.get $data) (local.get $size) (local.get $data) (local.get $high))
       (call $tensor (local.get $dims) (local.get $rank) (local.get $type) (local.get $data) (local.get $size)
                     (local.get $high) (call $rows (local.get $size)))
       (call $reset))
@@ -151,13 +169,17 @@ LOAD = """\
       (i32.const 8))
 """
 
-DATA = f"""\
+
+def restore(memory: str = "") -> str:
+    """The function that puts a piece together, into another memory if one is named."""
+    return f"""\
     (func $host_broke_the_protocol unreachable)
 
-    ;; Puts the highest bits back on the bytes of a piece, whose high bits follow it.
-    (func $restore (param $data i32) (param $size i32)
+    ;; Puts the highest bits back on the bytes of a piece, whose high bits follow it; the result may go to the
+    ;; same place.
+    (func $restore (param $low i32) (param $size i32) (param $data i32)
       (local $high i32) (local $rows i32) (local $count i32) (local $at i32) (local $plane i32)
-      (local.set $high (i32.add (local.get $data) (local.get $size)))
+      (local.set $high (i32.add (local.get $low) (local.get $size)))
       (local.set $rows (i32.div_u (i32.add (local.get $size) (i32.const {PLANES - 1})) (i32.const {PLANES})))
       (loop $planes
         (local.set $count (select (local.get $rows) (local.get $size)
@@ -167,25 +189,31 @@ DATA = f"""\
         (block $vectors_end (loop $vectors
           (br_if $vectors_end (i32.lt_u (local.get $count) (i32.const 16)))
           ;; What a shift of 64 bits carries into the next byte is below its highest bit.
-          (v128.store (local.get $data) (v128.or (v128.load (local.get $data))
+          (v128.store {memory} (local.get $data) (v128.or (v128.load (local.get $low))
             (v128.and (i64x2.shl (v128.load (local.get $at)) (i32.sub (i32.const 7) (local.get $plane)))
                       (i8x16.splat (i32.const 0x80)))))
           (local.set $data (i32.add (local.get $data) (i32.const 16)))
+          (local.set $low (i32.add (local.get $low) (i32.const 16)))
           (local.set $at (i32.add (local.get $at) (i32.const 16)))
           (local.set $count (i32.sub (local.get $count) (i32.const 16)))
           (br $vectors)))
         (block $bytes_end (loop $bytes
           (br_if $bytes_end (i32.eqz (local.get $count)))
-          (i32.store8 (local.get $data) (i32.or (i32.load8_u (local.get $data))
+          (i32.store8 {memory} (local.get $data) (i32.or (i32.load8_u (local.get $low))
             (i32.and (i32.shl (i32.load8_u (local.get $at)) (i32.sub (i32.const 7) (local.get $plane)))
                      (i32.const 0x80))))
           (local.set $data (i32.add (local.get $data) (i32.const 1)))
+          (local.set $low (i32.add (local.get $low) (i32.const 1)))
           (local.set $at (i32.add (local.get $at) (i32.const 1)))
           (local.set $count (i32.sub (local.get $count) (i32.const 1)))
           (br $bytes)))
         (local.set $plane (i32.add (local.get $plane) (i32.const 1)))
         (br_if $planes (local.get $size))))
+"""
 
+
+DATA = f"""\
+{restore()}
     ;; [method]tensor.data. The runtime puts each piece where the one before it ends, over the high bits that
     ;; lie there and are used up: so the pieces make one list, and nothing is moved.
     (func (export "data") (param $self i32) (result i32)
@@ -201,7 +229,7 @@ DATA = f"""\
                     (i32.and (i32.ne (i32.load (i32.const 24)) (local.get $end))
                              (i32.ne (local.get $piece) (i32.const 0)))) (then
           (call $host_broke_the_protocol)))
-        (call $restore (local.get $end) (local.get $piece))
+        (call $restore (local.get $end) (local.get $piece) (local.get $end))
         (local.set $end (i32.add (local.get $end) (local.get $piece)))
         (global.set $top (local.get $end))
         (br_if $pieces (i32.eq (local.get $piece) (i32.const {PIECE}))))

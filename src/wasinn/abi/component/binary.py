@@ -131,7 +131,7 @@ class Reader:
 
     def export(self) -> Export:
         name, sort, index = self.extern_name(), self.sort(), self.u32()
-        return Export(name, sort, index, self.extern().type_index if self._flag() else None)
+        return Export(name, sort, index, self.extern().type_index if self.flag() else None)
 
     def any_alias(self) -> Alias | None:
         """An alias anywhere; None for one of a core item."""
@@ -152,7 +152,7 @@ class Reader:
         """A canonical definition: for a function of the component its type's index, None for a core one."""
         kind = self.byte()
         if kind in (0, 1):
-            self._zero()
+            self.zero()
             self.u32()
             for _ in range(self.u32()):
                 option = self.byte()
@@ -186,7 +186,7 @@ class Reader:
                 for _ in range(self.u32()):
                     self.name()
                     self._optional()
-                    self._zero()
+                    self.zero()
             case 0x70:
                 return ListType(self.value_type())
             case 0x6F:  # tuple
@@ -207,7 +207,7 @@ class Reader:
                 return HandleType(kind == 0x69, resource)
             case 0x3F:  # a resource of the component's own
                 self.byte()
-                if self._flag():
+                if self.flag():
                     self.u32()
                 return Resource()
             case _ if 0x73 <= kind <= 0x7F:  # another name of a primitive type
@@ -218,8 +218,8 @@ class Reader:
 
     def _func(self) -> FuncType:
         params = tuple((self.name(), self.value_type()) for _ in range(self.u32()))
-        if self._flag():
-            self._zero()
+        if self.flag():
+            self.zero()
             return FuncType(params, None)
         return FuncType(params, self.value_type())
 
@@ -257,24 +257,25 @@ class Reader:
         return tuple(self.name() for _ in range(self.u32()))
 
     def _optional(self) -> int | None:
-        return self.value_type() if self._flag() else None
+        return self.value_type() if self.flag() else None
 
-    def _flag(self) -> bool:
+    def flag(self) -> bool:
         value = self.byte()
         if value > 1:
             raise NotRewritable(f"the component has {value:#x} where 0 or 1 belongs")
         return value == 1
 
-    def _zero(self) -> None:
+    def zero(self) -> None:
         if self.byte() != 0:
             raise NotRewritable("the component has something else where 0 belongs")
 
 
-def sections(component: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Each section: its id, and where it starts, its content starts and it ends."""
-    if component[: len(HEADER)] != HEADER:
+def sections(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+    """Each section of the component that is `data`, or lies there from `start` to `end`: its id, and where it
+    starts, its content starts and it ends."""
+    if data[start : start + len(HEADER)] != HEADER:
         raise NotRewritable("it is not a component")
-    reader = Reader(component, len(HEADER), len(component))
+    reader = Reader(data, start + len(HEADER), len(data) if end is None else end)
     while reader.position < reader.end:
         start = reader.position
         kind, size = reader.byte(), reader.u32()

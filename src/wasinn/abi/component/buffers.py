@@ -1,14 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's side of the bulk protocol (`bulk.py`): byte buffers that an adapter fills piece by piece."""
+"""The host's side of the bulk protocol (`bulk.py`): byte buffers that an adapter fills piece by piece.
+
+A buffer is a bytes object, which is what the runtimes load a model from: it needs no copy. Python's C API
+lets whoever makes one fill it before anyone else sees it.
+"""
 
 from __future__ import annotations
+
+import ctypes
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wasinn.abi.component import bulk
+from wasinn.abi.component import bulk, capi
 
 Bytes = NDArray[np.uint8]
+
+#: (None, size) -> bytes that are not filled yet; and where the bytes of an object lie.
+_new_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
+_address_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(("PyBytes_AsString", ctypes.pythonapi))
 
 #: More buffers than any encoding has builders; further ones are counted, and not kept.
 _MAX_KEPT = 64
@@ -26,8 +38,8 @@ class Buffers:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        #: The buffers, if none of them is too much, and the last one of them.
-        self._kept: list[Bytes] = []
+        #: The buffers, if none of them is too much, and the memory of the last one of them.
+        self._kept: list[bytes] = []
         self._last: Bytes | None = None
         self._filled = 0
         self._size = 0
@@ -49,8 +61,8 @@ class Buffers:
             self._kept.clear()
             self._last, self.held = None, 0
         else:
-            self._last = np.empty(size, np.uint8)
-            self._kept.append(self._last)
+            made, self._last = new_buffer(size)
+            self._kept.append(made)
             self.held += size
 
     def push(self, low: Bytes, high: Bytes) -> None:
@@ -72,7 +84,7 @@ class Buffers:
         if self.count and self._filled != self._size:
             raise ProtocolError(f"{self._filled} bytes came for a buffer of {self._size}")
 
-    def take(self) -> list[Bytes] | None:
+    def take(self) -> list[bytes] | None:
         """The buffers, which are no longer here; None if they were too many or too large to keep.
         Raises ProtocolError."""
         self.check_full()
@@ -84,3 +96,12 @@ class Buffers:
         self._kept = []
         self._last = None
         self._filled = self._size = self.count = self.total = self.held = 0
+
+
+def new_buffer(size: int) -> tuple[bytes, Bytes]:
+    """Bytes that are yet to be filled, all of them, and their memory, good as long as the bytes are kept."""
+    if not size:
+        return b"", np.empty(0, np.uint8)  # Python has only one of that size
+    made = _new_bytes(None, size)
+    start = _address_of(made)
+    return made, np.frombuffer(capi.ADDRESS_SPACE[start : start + size], np.uint8)

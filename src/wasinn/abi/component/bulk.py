@@ -17,7 +17,8 @@ bytes is
 Where both are in one string, `low` comes first: n + q characters, never 1 more than a multiple of 8, and n
 = floor(characters * 7 / 8). No bytes are the empty string.
 
-A piece has at most PIECE bytes (4 MiB of text). The runtime traps where one call carries 128 MiB.
+A piece has at most PIECE bytes (1 MiB of text): few calls, and it stays in the processor's cache. The
+runtime traps where one call carries 128 MiB.
 
 **The private functions.** The rewriter adds them to the types of the instances that a component imports,
 and leaves all that is there as it is: the functions with `list<u8>` keep their types, only nobody calls
@@ -29,6 +30,7 @@ beside the others:
         wasinn-push: func(low: string, high: string);
         wasinn-tensor: func(dimensions: list<u32>, ty: tensor-type, low: string, high: string) -> tensor;
         wasinn-data: func(tensor: borrow<tensor>, start: u32) -> string;
+        wasinn-size: func(tensor: borrow<tensor>) -> u32;
     }
     interface graph {
         wasinn-begin: func(size: u32);
@@ -50,6 +52,8 @@ empty at first:
   `start` up to `start` + PIECE or the end. From the end on: the empty string. The adapter asks from 0 on
   until a piece is shorter than PIECE; the borrowed handle is dropped by the adapter, the host drops what
   it took itself.
+- `wasinn-size(tensor)` is how many bytes `tensor.data()` has, at most 2**32 - 1; for an adapter that must
+  know it before all pieces are there.
 - `wasinn-load(encoding, target)` is `load(builders, encoding, target)`: the buffers, in order, are the
   builders (none is legal). Then the list is empty again, whether it succeeded or not.
 
@@ -78,8 +82,8 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 #: Into how many planes a piece is cut: a character of ASCII has seven bits.
 PLANES = 7
-#: The most bytes of one piece. A multiple of 16 * PLANES; the text of a full piece is exactly 4 MiB.
-PIECE = PLANES << 19
+#: The most bytes of one piece. A multiple of 16 * PLANES; the text of a full piece is exactly 1 MiB.
+PIECE = PLANES << 17
 
 _TOP = np.uint8(0x80)
 _LOW = np.uint8(0x7F)

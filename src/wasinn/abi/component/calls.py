@@ -33,16 +33,17 @@ trace_logger = logging.getLogger("wasinn.trace")
 TENSOR, GRAPH, CONTEXT, ERROR = 1, 2, 3, 4
 
 _TRAP_REASON = 2000
+_u32_at = struct.Struct("<I").unpack_from
 
 
 class Call:
     """A call's arguments, by position, and the place of its result. Good until the call returns.
 
     `given` and `made` are what the line in the log says of the arguments and of the result: names and
-    values in turn.
+    values in turn; of several tensors a list of pairs (name, tensor).
     """
 
-    __slots__ = ("arguments", "context", "count", "given", "made", "result", "slot", "state", "type")
+    __slots__ = ("arguments", "context", "count", "given", "made", "result", "state", "type")
 
     def __init__(
         self, state: ComponentState, context: int, kind: int, arguments: int, count: int, result: int
@@ -55,7 +56,6 @@ class Call:
         self.result = result
         self.given: tuple[Any, ...] = ()
         self.made: tuple[Any, ...] = ()
-        self.slot = state.slot
 
     def argument(self, number: int) -> int:
         """The address of an argument's value."""
@@ -64,14 +64,12 @@ class Call:
     def take(self, number: int) -> int:
         """The number of the resource of which an argument is a handle, which is consumed. Every body
         takes all its handles before anything can fail."""
-        return values.take_resource(self.context, self.argument(number), self.slot)
-
-    def take_at(self, address: int) -> int:
-        return values.take_resource(self.context, address, self.slot)
+        address = self.arguments + number * capi.VALUE_SIZE
+        return values.take_resource(self.context, address, self.state.slot)
 
     def u32(self, number: int) -> int:
         """An argument that is a u32."""
-        return int(values.read(self.argument(number)))
+        return int(_u32_at(capi.ADDRESS_SPACE, self.argument(number) + capi.PAYLOAD)[0])
 
     def text(self, number: int) -> NDArray[np.uint8]:
         """The bytes of an argument that is a string, where they are."""
@@ -80,7 +78,7 @@ class Call:
 
     def own(self, address: int, rep: int, kind: int) -> None:
         """Writes a new owned handle."""
-        values.write_owned(self.context, address, rep, kind, self.slot)
+        values.write_owned(self.context, address, rep, kind)
 
     def succeed(self, rep: int, kind: int) -> None:
         """The result `ok` with a new owned handle."""
@@ -116,23 +114,26 @@ def answer(function: Function, call: Call) -> int:
     """Runs one call: 0, or the `wasmtime_error_t*` of a trap."""
     state = call.state
     if function.counted:
-        calls = state.stats.calls
-        calls[function.counted] = calls.get(function.counted, 0) + 1
+        state.stats.calls[function.counted] += 1
     try:
         function.body(call)
-    except WasiNNError as error:
-        return _fail(function, call, error.code, error.reason)
-    except MemoryError:
-        return _fail(function, call, ErrorCode.TOO_LARGE, "the host has too little memory for this")
-    except (wasmtime.WasmtimeError, ProtocolError) as error:
-        _log_failure(function, call, ErrorCode.INVALID_ARGUMENT, str(error))
-        return trap(f"{function.known}: {error}")
     except Exception as error:
-        logger.debug("unexpected error in %s", function.name, exc_info=True)
-        return _fail(function, call, ErrorCode.RUNTIME_ERROR, f"{type(error).__name__}: {error}")
+        return _answer_error(function, call, error)
     if state.trace:
         trace_logger.info("%s -> success%s", _described(function, call), _detail(call.made))
     return 0
+
+
+def _answer_error(function: Function, call: Call, error: Exception) -> int:
+    if isinstance(error, WasiNNError):
+        return _fail(function, call, error.code, error.reason)
+    if isinstance(error, MemoryError):
+        return _fail(function, call, ErrorCode.TOO_LARGE, "the host has too little memory for this")
+    if isinstance(error, wasmtime.WasmtimeError | ProtocolError):
+        _log_failure(function, call, ErrorCode.INVALID_ARGUMENT, str(error))
+        return trap(f"{function.known}: {error}")
+    logger.debug("unexpected error in %s", function.name, exc_info=True)
+    return _fail(function, call, ErrorCode.RUNTIME_ERROR, f"{type(error).__name__}: {error}")
 
 
 def _fail(function: Function, call: Call, code: ErrorCode, reason: str) -> int:
@@ -243,4 +244,16 @@ def _detail(made: tuple[Any, ...]) -> str:
 
 def _pairs(named: tuple[Any, ...]) -> list[str]:
     pairs = zip(named[::2], named[1::2], strict=True)
-    return [f"{name} {shown(value) if isinstance(value, str) else value}".strip() for name, value in pairs]
+    return [f"{name} {_value(value)}".strip() for name, value in pairs]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return _listed(value)
+    return shown(value) if isinstance(value, str) else str(value)
+
+
+def _listed(pairs: list[tuple[str, Any]]) -> str:
+    """Named tensors, the first of them: a guest may give thousands to one call."""
+    texts = [f"{shown(name)} {tensor}" for name, tensor in pairs[:8]]
+    return ", ".join(texts + ["..."] * (len(pairs) > 8)) or "none"

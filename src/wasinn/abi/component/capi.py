@@ -22,6 +22,8 @@ __all__ = ["ADDRESS_SPACE", "address_of", "raise_error"]
 _PTR = ctypes.c_void_p
 _SIZE = ctypes.c_size_t
 _U32 = ctypes.c_uint32
+#: A size_t as an argument: ctypes makes a pointer of an int several times as fast.
+_WORD = ctypes.c_void_p
 _library = ctypes.PyDLL(ffi.dll._name)
 
 
@@ -83,24 +85,27 @@ _assert_layout()
 # -- functions ---------------------------------------------------------------------------------------
 
 # Each fills in a {size, pointer} with memory of wasmtime's.
-list_new = _kept("wasmtime_component_vallist_new_uninit", None, _PTR, _SIZE)
-tuple_new = _kept("wasmtime_component_valtuple_new_uninit", None, _PTR, _SIZE)
-record_new = _kept("wasmtime_component_valrecord_new_uninit", None, _PTR, _SIZE)
-flags_new = _kept("wasmtime_component_valflags_new_uninit", None, _PTR, _SIZE)
+list_new = _kept("wasmtime_component_vallist_new_uninit", None, _PTR, _WORD)
+tuple_new = _kept("wasmtime_component_valtuple_new_uninit", None, _PTR, _WORD)
+record_new = _kept("wasmtime_component_valrecord_new_uninit", None, _PTR, _WORD)
+flags_new = _kept("wasmtime_component_valflags_new_uninit", None, _PTR, _WORD)
 #: Copies the bytes.
-bytes_new = _kept("wasm_byte_vec_new", None, _PTR, _SIZE, ctypes.c_char_p)
-bytes_new_uninitialized = _kept("wasm_byte_vec_new_uninitialized", None, _PTR, _SIZE)
+bytes_new = _kept("wasm_byte_vec_new", None, _PTR, _WORD, ctypes.c_char_p)
+bytes_new_uninitialized = _kept("wasm_byte_vec_new_uninitialized", None, _PTR, _WORD)
 
 #: Moves the value behind an address into memory of wasmtime's; the new address.
 value_new = _kept("wasmtime_component_val_new", _PTR, _PTR)
+#: (from, to): copies a value with all that it holds, over a value that holds nothing.
+value_clone = _kept("wasmtime_component_val_clone", None, _PTR, _PTR)
 #: Frees what a value holds, not the 32 bytes.
 value_delete = _kept("wasmtime_component_val_delete", None, _PTR)
 
 # Handles. A `resource_any` is what a value holds, a `resource_host` our own view of it.
-resource_host_new = _kept("wasmtime_component_resource_host_new", _PTR, ctypes.c_bool, _U32, _U32)
+#: (owned, rep, type). Without argument types, ctypes passes each as a C int, in half the time.
+resource_host_new = _kept("wasmtime_component_resource_host_new", _PTR)
+resource_host_new.argtypes = None  # type: ignore[attr-defined]
 resource_host_delete = _kept("wasmtime_component_resource_host_delete", None, _PTR)
 resource_host_rep = _kept("wasmtime_component_resource_host_rep", _U32, _PTR)
-resource_host_type = _kept("wasmtime_component_resource_host_type", _U32, _PTR)
 resource_any_to_host = _kept("wasmtime_component_resource_any_to_host", _PTR, _PTR, _PTR, _PTR)
 resource_host_to_any = _kept("wasmtime_component_resource_host_to_any", _PTR, _PTR, _PTR, _PTR)
 

@@ -25,11 +25,16 @@ from wasinn.abi.component.model import (
 )
 from wasinn.abi.component.outline import MAX_NAMES, Outline, TypeEntry
 
+#: What a wrapper may export of the guest's: an instance, a function, and a type that one of them speaks of.
+_EXPORTABLE = (Sort.FUNC, Sort.TYPE, Sort.INSTANCE)
 _READ = (Section.TYPE, Section.ALIAS, Section.CANON, Section.EXPORT)
 
 
 def export_all(guest: Outline, new: Builder, inside: int) -> None:
     """`inside` is the index of the guest's instance in the new component."""
+    for export in guest.exports:
+        if export.sort not in _EXPORTABLE:
+            raise NotRewritable(f"the component exports {export.name!r}, which is no function or instance")
     if all(export.sort is Sort.INSTANCE for export in guest.exports):
         for export in guest.exports:
             new.export(export.name, Sort.INSTANCE, new.alias(Sort.INSTANCE, inside, export.name))

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wasinn.abi.component import capi, values
 from wasinn.abi.component.calls import CONTEXT, GRAPH, Call, Function
 from wasinn.abi.core.witx import MAX_BUILDERS
 from wasinn.errors import WasiNNError, invalid_argument
 from wasinn.spec import Encoding, ErrorCode, Target
-
-Bytes = NDArray[np.uint8]
 
 
 def load(call: Call) -> None:
@@ -28,7 +23,7 @@ def load(call: Call) -> None:
     call.given = ("encoding", encoding.label, "builders", count, "bytes", sum(sizes))
     _check_builders(count)
     _check_load(call, encoding, sum(sizes))
-    _load(call, [values.read_u8_list(each) for each in places], encoding, target)
+    _load(call, [values.read_u8_list(each).tobytes() for each in places], encoding, target)
 
 
 def begin_graph(call: Call) -> None:
@@ -63,8 +58,8 @@ def _check_load(call: Call, encoding: Encoding, size: int) -> None:
         call.state.permissions.check_bytes(encoding, size)
 
 
-def _load(call: Call, contents: Sequence[Bytes], encoding: Encoding, target: Target) -> None:
-    handle = call.state.host.load([each.data for each in contents], encoding, target)
+def _load(call: Call, contents: Sequence[bytes], encoding: Encoding, target: Target) -> None:
+    handle = call.state.host.load(contents, encoding, target)
     _add_graph(call, handle)
 
 

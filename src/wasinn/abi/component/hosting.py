@@ -18,7 +18,7 @@ from wasinn.abi.component import capi, graph_functions, inference_functions, ten
 from wasinn.abi.component.allocator import keep_freed_memory
 from wasinn.abi.component.calls import CONTEXT, ERROR, GRAPH, TENSOR, Call, Function, answer, trap
 from wasinn.abi.component.resources import ComponentState
-from wasinn.abi.component.shapes import SHAPES, fits
+from wasinn.abi.component.shapes import checker
 from wasinn.abi.component.snapshots import INTROSPECTION, SNAPSHOTS
 
 __all__ = ["define", "explain_trap", "find_running", "running"]
@@ -80,11 +80,13 @@ def _define(instance: LinkerInstance, callbacks: list[tuple[str, Any]]) -> None:
 
 
 def _make_callback(function: Function, find: Find) -> Any:
+    fits = checker(function.name)
+
     def callback(
         _env: int, context: int, kind: int, arguments: int, count: int, result: int, results: int
     ) -> int:
         try:
-            if not fits(SHAPES[function.name], arguments, count, results):
+            if not fits(arguments, count, results):
                 return trap(f"{function.name} was imported with another type than wasi:nn gives it")
             return answer(function, Call(find(), context, kind, arguments, count, result))
         except BaseException as error:
@@ -129,6 +131,11 @@ _EXPLANATIONS = (
         "it with a newer WIT, such as 0.2.0-rc-2024-10-28",
     ),
     ("unknown handle index", "a handle was used after it was dropped, or given away by a call"),
+    # Functions of the shims, in the backtrace.
+    ("list-content-out-of-bounds", "list content out-of-bounds: a list does not lie in the guest's memory"),
+    ("pointer-not-aligned", "a pointer to a list of numbers is no multiple of four"),
+    ("realloc-out-of-bounds", "the guest's realloc gave a place that does not lie in its memory"),
+    ("adapter_out_of_memory", "the memory limit leaves no room for wasinn's copy of a list"),
 )
 
 

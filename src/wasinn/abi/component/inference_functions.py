@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from wasinn.abi.component import capi, values
 from wasinn.abi.component.calls import TENSOR, Call, Function
-from wasinn.abi.component.resources import HeldTensor
-from wasinn.abi.core.state import shown
-from wasinn.errors import WasiNNError, invalid_argument
+from wasinn.abi.component.resources import ComponentState, HeldContext, HeldTensor
+from wasinn.errors import invalid_argument
 from wasinn.tensors import Tensor
 
 
@@ -18,10 +15,8 @@ def set_input(call: Call) -> None:
     tensor = state.take_tensor(call.take(2))
     name = values.read_text(call.argument(1))
     call.given = ("context", context, "name", name, "tensor", tensor)
-    handle = state.contexts[context][0]
-    host = state.host
-    index, spec = host.input_spec(handle, name)
-    host.give_input(host.context(handle), index, spec, tensor.for_port(spec))
+    held = state.contexts[context]
+    held.give(held.input_index(name), tensor)
     values.write_result(call.result, True)
 
 
@@ -31,7 +26,7 @@ def compute(call: Call) -> None:
         return compute_named(call)
     context = call.take(0)
     call.given = ("context", context)
-    call.state.host.compute(call.state.contexts[context][0])
+    call.state.host.compute(call.state.contexts[context].handle)
     values.write_result(call.result, True)
     return None
 
@@ -40,9 +35,9 @@ def get_output(call: Call) -> None:
     state, context = call.state, call.take(0)
     name = values.read_text(call.argument(1))
     call.given = ("context", context, "name", name)
-    found = state.host.output(state.contexts[context][0], name)
+    found = state.host.output(state.contexts[context].handle, name)
     state.check_room(len(found.data))
-    tensor = _held(call, found)
+    tensor = _held(state, found)
     rep = state.add_tensor(tensor)
     call.made = ("", tensor)
     call.succeed(rep, TENSOR)
@@ -51,78 +46,60 @@ def get_output(call: Call) -> None:
 def compute_named(call: Call) -> None:
     """Takes every input of the graph, by name, and gives every output: nothing stays from the call
     before, and an input that is missing or that comes twice is invalid_argument."""
-    state, host = call.state, call.state.host
-    context = call.take(0)
-    count, first = values.items(call.argument(1))
+    state, store = call.state, call.context
+    context = values.take_resource(store, call.arguments, state.slot)
+    count, first = values.items(call.arguments + capi.VALUE_SIZE)
     inputs: list[tuple[str, HeldTensor]] = []
-    for number in range(count):
-        _, pair = values.items(first + number * capi.VALUE_SIZE)
-        inputs.append((values.read_text(pair), state.take_tensor(call.take_at(pair + capi.VALUE_SIZE))))
-    call.given = ("context", context, "inputs", _Listed(inputs))
-    handle = state.contexts[context][0]
-    found, given = host.context(handle), set()
+    for item in range(first, first + count * capi.VALUE_SIZE, capi.VALUE_SIZE):
+        _, pair = values.items(item)
+        rep = values.take_resource(store, pair + capi.VALUE_SIZE, state.slot)
+        inputs.append((values.read_text(pair), state.take_tensor(rep)))
+    call.given = ("context", context, "inputs", inputs)
+    held = state.contexts[context]
+    given = set()
     for name, tensor in inputs:
-        index, spec = host.input_spec(handle, name)
+        index = held.input_index(name)
         if index in given:
             raise invalid_argument(f"input {name!r} (number {index}) is given twice")
-        host.give_input(found, index, spec, tensor.for_port(spec))
+        held.give(index, tensor)
         given.add(index)
-    specs = found.graph.graph.inputs
-    if len(given) < len(specs):
-        missing = ", ".join(
-            f"{index} ({spec.name!r}, {spec})" for index, spec in enumerate(specs) if index not in given
-        )
-        raise invalid_argument(f"the graph has {len(specs)} inputs, and these were not given: {missing}")
-    host.compute(handle)
-    names = [spec.name for spec in found.graph.graph.outputs]
-    tensors = [host.output(handle, index) for index in range(len(names))]
-    state.check_room(sum(len(tensor.data) for tensor in tensors))
-    outputs = [_held(call, tensor) for tensor in tensors]
-    call.made = ("outputs", _Listed(list(zip(names, outputs, strict=True))))
-    reps = _add_outputs(call, outputs)
-
-    def write_pair(number: int, address: int) -> None:
-        def write_part(part: int, place: int) -> None:
-            if part == 0:
-                values.write_text(place, names[number])
-            else:
-                call.own(place, reps[number], TENSOR)
-
-        values.write_list(address, 2, write_part, capi.TUPLE)
-
-    values.write_result(call.result, True, lambda place: values.write_list(place, len(names), write_pair))
+    if len(given) < len(held.inputs):
+        raise _missing(held, given)
+    state.host.compute(held.handle)
+    outputs = _outputs(call, held)
+    if state.trace:
+        call.made = ("outputs", list(zip((spec.name for spec in held.outputs), outputs, strict=True)))
+    answer = held.answer
+    if answer is None:
+        answer = held.answer = values.NamedHandles([spec.name for spec in held.outputs])
+    answer.write(store, call.result, [state.keep_tensor(each) for each in outputs], TENSOR)
 
 
-def _add_outputs(call: Call, outputs: list[HeldTensor]) -> list[int]:
-    """Their numbers; none is kept unless all may be. Raises WasiNNError (too_large)."""
-    reps: list[int] = []
-    try:
-        for tensor in outputs:
-            reps.append(call.state.add_tensor(tensor))
-    except WasiNNError:
-        for rep in reps:
-            call.state.drop_tensor(rep)
-        raise
-    return reps
+def _outputs(call: Call, held: HeldContext) -> list[HeldTensor]:
+    """Copies of all outputs of a compute. Raises WasiNNError (too_large) where there is no room for them."""
+    state, output = call.state, held.context.execution.output
+    outputs: list[HeldTensor] = []
+    size = 0
+    for index in range(len(held.outputs)):
+        found = output(index)
+        size += len(found.data) + 4 * len(found.dims)
+        state.check_room(size, index + 1)
+        outputs.append(_held(state, found))
+    return outputs
 
 
-def _held(call: Call, tensor: Tensor) -> HeldTensor:
-    """A copy of an output, which a later compute would change."""
-    call.state.stats.bytes_out += len(tensor.data)
-    return HeldTensor(
-        np.array(tensor.dims, np.uint32), tensor.type, np.frombuffer(tensor.data, np.uint8).copy()
+def _missing(held: HeldContext, given: set[int]) -> Exception:
+    specs = held.inputs
+    missing = ", ".join(
+        f"{index} ({spec.name!r}, {spec})" for index, spec in enumerate(specs) if index not in given
     )
+    return invalid_argument(f"the graph has {len(specs)} inputs, and these were not given: {missing}")
 
 
-class _Listed:
-    """Named tensors for the log, the first of them: a guest may give thousands to one call."""
-
-    def __init__(self, pairs: list[tuple[str, HeldTensor]]) -> None:
-        self._pairs = pairs
-
-    def __str__(self) -> str:
-        texts = [f"{shown(name)} {tensor}" for name, tensor in self._pairs[:8]]
-        return ", ".join(texts + ["..."] * (len(self._pairs) > 8)) or "none"
+def _held(state: ComponentState, tensor: Tensor) -> HeldTensor:
+    """A copy of an output, which a later compute would change."""
+    state.stats.bytes_out += len(tensor.data)
+    return HeldTensor(tensor.dims, tensor.type, memoryview(tensor.data.tobytes()))
 
 
 INFERENCE = (

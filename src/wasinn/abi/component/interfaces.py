@@ -132,6 +132,7 @@ class _Functions:
         if not (self._is_handle(self_type, "tensor", own=False) and self._is_list(result, U8)):
             raise self._unknown(name)
         self._private("wasinn-data", [("tensor", self_type), ("start", U32)], STRING)
+        self._private("wasinn-size", [("tensor", self_type)], U32)
 
     def load(self, name: str) -> Load:
         function = self._function(name)

@@ -23,6 +23,9 @@ class Section(IntEnum):
     """The sections that are looked into; the others are passed over."""
 
     CUSTOM = 0
+    CORE_MODULE = 1
+    CORE_INSTANCE = 2
+    CORE_TYPE = 3
     COMPONENT = 4
     INSTANCE = 5
     ALIAS = 6

@@ -26,8 +26,6 @@ MAX_NAMES = 64
 #: The most bytes of types, imports, exports and the like at the root; a guest in Python has 50 KB.
 #: It bounds the time and the memory that a hostile component takes: some seconds, some hundred MB.
 MAX_SIZE = 1 << 20
-#: What a wrapper may export of the guest's: an instance, a function, and a type that one of them speaks of.
-_EXPORTABLE = (Sort.FUNC, Sort.TYPE, Sort.INSTANCE)
 
 
 @dataclass
@@ -48,6 +46,8 @@ class Outline:
     """Of each instance the index of its type, None if it comes from an alias."""
     functions: list[int | None] = field(default_factory=list)
     """Of each function the index of its type, None if it comes from an alias."""
+    function_aliases: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Of each function that comes from an alias the instance, and what it is called there."""
     imports: list[tuple[str, Sort, int]] = field(default_factory=list)
     """Names, sorts and indices."""
     exports: list[Export] = field(default_factory=list)
@@ -99,12 +99,7 @@ class Outline:
             elif kind == Section.ALIAS:
                 self._alias(reader.alias())
             elif kind == Section.EXPORT:
-                export = reader.export()
-                if export.sort not in _EXPORTABLE:
-                    raise NotRewritable(
-                        f"the component exports {export.name!r}, which is no function or instance"
-                    )
-                self.exports.append(export)
+                self.exports.append(reader.export())
             else:
                 raise NotRewritable(f"the component has a section of kind {kind} before its last import")
         if reader.position != reader.end:
@@ -130,6 +125,8 @@ class Outline:
         elif alias.sort is Sort.INSTANCE:
             self.instances.append(None)
         elif alias.sort is Sort.FUNC:
+            if alias.instance is not None:
+                self.function_aliases[len(self.functions)] = alias.instance, alias.name
             self.functions.append(None)
         else:
             raise NotRewritable("the component has an alias of an unusual sort before its last import")

@@ -14,12 +14,11 @@ dropped or given away traps before it comes here.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wasinn.abi.component.buffers import Buffers
+from wasinn.abi.component.values import NamedHandles
 from wasinn.errors import WasiNNError, invalid_argument
 from wasinn.graphs.permissions import Permissions
 from wasinn.host import GuestHost
@@ -34,38 +33,89 @@ MAX_RESOURCES = 1 << 16
 #: tensor was refused.
 MAX_REASONS = 16 << 20
 MAX_REASON = 10_000
-
-Bytes = NDArray[np.uint8]
+#: Names of inputs that a context keeps with what they stand for: a decimal number has many forms.
+_MAX_NAMES = 256
 
 
 class HeldTensor:
-    """A tensor of a guest's: any dims, a type, and bytes of its own, which need not fit each other."""
+    """A tensor of a guest's: any dims, a type, and bytes of its own, which need not fit each other.
 
-    __slots__ = ("data", "dims", "type")
+    `dims`: a tuple, or where there are too many for any graph an array. `size`: the bytes that it holds.
+    """
 
-    def __init__(self, dims: NDArray[np.uint32], tensor_type: TensorType, data: Bytes) -> None:
+    __slots__ = ("data", "dims", "size", "type")
+
+    def __init__(self, dims: Sequence[int], tensor_type: TensorType, data: memoryview) -> None:
+        """`data`: bytes ("B") that nobody else writes to."""
         self.dims = dims
         self.type = tensor_type
         self.data = data
-
-    @property
-    def size(self) -> int:
-        """The bytes that it holds."""
-        return len(self.data) + self.dims.nbytes
+        self.size = len(data) + 4 * len(dims)
 
     def for_port(self, spec: TensorSpec) -> Tensor:
         """The tensor as an input for `spec`. Raises WasiNNError (invalid_argument) if its dims and its
         bytes do not fit each other."""
         if len(self.dims) > MAX_RANK:
             raise invalid_argument(f"a tensor of {len(self.dims)} dimensions; at most {MAX_RANK} are taken")
-        dims = tuple(self.dims.tolist())
+        dims = tuple(self.dims)
         if not spec.any_size:
             check_size(dims, self.type, len(self.data))
-        return Tensor(dims, self.type, self.data.data)
+        return Tensor(dims, self.type, self.data)
 
     def __str__(self) -> str:
-        dims = format_dims(self.dims[:MAX_RANK].tolist())
-        return f"{self.type.label} {dims} ({len(self.data)} bytes)"
+        return f"{self.type.label} {format_dims(self.dims[:MAX_RANK])} ({len(self.data)} bytes)"
+
+
+class HeldContext:
+    """A context of a guest's: the host's handles of it and its graph, and what is needed of its ports."""
+
+    __slots__ = (
+        "_accepted",
+        "_names",
+        "answer",
+        "context",
+        "graph",
+        "handle",
+        "host",
+        "inputs",
+        "outputs",
+    )
+
+    def __init__(self, host: GuestHost, handle: int, graph: int) -> None:
+        self.host = host
+        self.handle = handle
+        self.graph = graph
+        self.context = host.context(handle)
+        loaded = self.context.graph.graph
+        self.inputs = loaded.inputs
+        self.outputs = loaded.outputs
+        #: What a compute answers with that gives every output, made by the first one.
+        self.answer: NamedHandles | None = None
+        self._names: dict[str, int] = {}
+        #: Of each input the tensor that was last accepted, where any one like it is taken as it is.
+        self._accepted: list[tuple[Sequence[int], TensorType, int] | None] = [None] * len(self.inputs)
+
+    def input_index(self, name: str) -> int:
+        """The number of the input of that name. Raises WasiNNError (invalid_argument)."""
+        index = self._names.get(name)
+        if index is None:
+            index, _ = self.host.input_spec(self.handle, name)
+            if len(self._names) < _MAX_NAMES:
+                self._names[name] = index
+        return index
+
+    def give(self, index: int, tensor: HeldTensor) -> None:
+        """Sets an input. Raises WasiNNError for what does not fit, which changes nothing."""
+        dims, kind, size = like = tensor.dims, tensor.type, len(tensor.data)
+        if self._accepted[index] == like and self.context.sizes[index] == size:
+            self.context.accept_input(index, Tensor(dims, kind, tensor.data))  # type: ignore[arg-type]
+            self.host.stats.bytes_in += size
+            return
+        spec = self.inputs[index]
+        self.host.give_input(self.context, index, spec, tensor.for_port(spec))
+        # What `fit` would have made another tensor of is looked at each time.
+        unchanged = kind is spec.type and spec.dims != ()
+        self._accepted[index] = like if unchanged else None
 
 
 class ComponentState:
@@ -93,9 +143,9 @@ class ComponentState:
         self.exception: BaseException | None = None
         self.failures_logged = 0
         self.tensors: dict[int, HeldTensor] = {}
-        #: The host's handle of each graph, and of each context with that of its graph.
+        #: The host's handle of each graph, and the contexts.
         self.graphs: dict[int, int] = {}
-        self.contexts: dict[int, tuple[int, int]] = {}
+        self.contexts: dict[int, HeldContext] = {}
         #: The code and the reason of each error; the code as an ErrorCode or as a case of the guest's.
         self.errors: dict[int, tuple[ErrorCode | str, str]] = {}
         self.tensor_buffers = Buffers(allowed.max_input_bytes)
@@ -105,22 +155,23 @@ class ComponentState:
         self.slot = ctypes.addressof(self._slot)
         self._users: dict[int, int] = {}
         self._held = self._reasons = 0
+        self._max_held = allowed.max_input_bytes
         self._next = 0
 
     # -- tensors and errors ---------------------------------------------------------------------
 
-    def _check_count(self) -> None:
-        if len(self.tensors) + len(self.errors) >= MAX_RESOURCES:
-            raise WasiNNError(
-                ErrorCode.TOO_LARGE,
-                f"this instance holds {MAX_RESOURCES} tensors and errors, which is all it may; drop those "
-                "that are done with",
-            )
+    def _too_many(self) -> WasiNNError:
+        return WasiNNError(
+            ErrorCode.TOO_LARGE,
+            f"this instance holds {MAX_RESOURCES} tensors and errors, which is all it may; drop those that "
+            "are done with",
+        )
 
-    def check_room(self, size: int) -> None:
-        """Raises WasiNNError (too_large) unless a tensor of `size` bytes may be added."""
-        self._check_count()
-        held, most = self._held + self.tensor_buffers.held + size, self.permissions.max_input_bytes
+    def check_room(self, size: int, count: int = 1) -> None:
+        """Raises WasiNNError (too_large) unless `count` tensors of `size` bytes together may be added."""
+        if len(self.tensors) + len(self.errors) + count > MAX_RESOURCES:
+            raise self._too_many()
+        held, most = self._held + self.tensor_buffers.held + size, self._max_held
         if held > most:
             raise WasiNNError(
                 ErrorCode.TOO_LARGE,
@@ -130,9 +181,12 @@ class ComponentState:
 
     def add_tensor(self, tensor: HeldTensor) -> int:
         """Its number. Raises WasiNNError (too_large)."""
-        size = tensor.size
-        self.check_room(size)
-        self._held += size
+        self.check_room(tensor.size)
+        return self.keep_tensor(tensor)
+
+    def keep_tensor(self, tensor: HeldTensor) -> int:
+        """The number of a tensor that there is room for (`check_room`)."""
+        self._held += tensor.size
         rep = self._number()
         self.tensors[rep] = tensor
         return rep
@@ -144,12 +198,14 @@ class ComponentState:
         return tensor
 
     def drop_tensor(self, rep: int) -> None:
-        if rep in self.tensors:
-            self.take_tensor(rep)
+        tensor = self.tensors.pop(rep, None)
+        if tensor is not None:
+            self._held -= tensor.size
 
     def add_error(self, code: ErrorCode | str, reason: str) -> int:
         """Its number. Raises WasiNNError (too_large)."""
-        self._check_count()
+        if len(self.tensors) + len(self.errors) >= MAX_RESOURCES:
+            raise self._too_many()
         if isinstance(code, ErrorCode) and len(reason) > MAX_REASON:
             reason = reason[:MAX_REASON] + " ..."
         if self._reasons + len(reason) > MAX_REASONS:
@@ -182,17 +238,16 @@ class ComponentState:
         """The number of a context; `graph` is the host's handle of its graph."""
         rep = self._number()
         self._use(graph)
-        self.contexts[rep] = (handle, graph)
+        self.contexts[rep] = HeldContext(self.host, handle, graph)
         return rep
 
     def drop_context(self, rep: int) -> None:
         found = self.contexts.pop(rep, None)
         if found is not None:
-            handle, graph = found
             try:
-                self.host.finalize_execution_context(handle)
+                self.host.finalize_execution_context(found.handle)
             finally:
-                self._leave(graph)
+                self._leave(found.graph)
 
     def _use(self, graph: int) -> None:
         self._users[graph] = self._users.get(graph, 0) + 1
@@ -206,14 +261,14 @@ class ComponentState:
     def _number(self) -> int:
         """The next number. It has 32 bits: after four thousand million it must not meet one in use."""
         rep = self._next
-        tables: tuple[dict[int, Any], ...] = (self.tensors, self.graphs, self.contexts, self.errors)
-        if rep > 0xFFFFFFFF:
-            rep &= 0xFFFFFFFF
-            while any(rep in table for table in tables):
-                rep = (rep + 1) & 0xFFFFFFFF
-            self._next = rep + 1 + (1 << 32)
-        else:
+        if rep <= 0xFFFFFFFF:
             self._next = rep + 1
+            return rep
+        tables: tuple[dict[int, Any], ...] = (self.tensors, self.graphs, self.contexts, self.errors)
+        rep &= 0xFFFFFFFF
+        while any(rep in table for table in tables):
+            rep = (rep + 1) & 0xFFFFFFFF
+        self._next = rep + 1 + (1 << 32)
         return rep
 
     # -- the end -----------------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts the adapter between a component and the host's `wasi:nn`.
+"""Puts an adapter between a component and the host's `wasi:nn`, in one of two ways.
 
-The component itself is not changed: not a byte, so no index in it shifts, and it may be composed of others.
-It becomes a nested component of a new one:
+**Shims** (`inline`): where the guest lowers a function with bulk data, a core module stands instead, which
+sees the guest's memory. Almost every component is one of a single root, made by a component builder, and
+gets them.
+
+**A wrapper**, for a guest that is composed of others, and so lowers these functions in a component within.
+The guest itself is not changed, not by a byte. It becomes a nested component of a new one:
 
     (component
       ;; The guest's types and imports, as they are; the private functions (`bulk`) are added to the types of
@@ -19,8 +23,11 @@ It becomes a nested component of a new one:
       ;; The guest's exports.
       (export "wasi:cli/run@..." (instance $guest "wasi:cli/run@...")) ...)
 
-Only the part of the guest up to its last import is read, and its list of exports. Nesting costs nothing when
-it runs: the runtime resolves it when it compiles.
+Only the part of the guest up to its last import is read, and its list of exports. Nesting costs nothing
+when it runs, for the runtime resolves it when it compiles; but a list then passes from the guest to the
+adapter, and the runtime copies it a byte a turn.
+
+Both add the private functions to the types that the guest imports.
 """
 
 from __future__ import annotations
@@ -30,32 +37,55 @@ from wasinn.abi.component.binary import HEADER, Reader
 from wasinn.abi.component.builder import Argument, Builder, number, text, vector
 from wasinn.abi.component.exports import export_all
 from wasinn.abi.component.front import make_front
-from wasinn.abi.component.interfaces import Interface, find_snapshots
+from wasinn.abi.component.inline import put_shims
+from wasinn.abi.component.interfaces import Interface, Snapshot, find_snapshots
 from wasinn.abi.component.model import NotRewritable, Section, Sort
 from wasinn.abi.component.outline import Outline
 
-__all__ = ["NotRewritable", "rewrite"]
+__all__ = ["NotRewritable", "rewrite", "wrap"]
 
 
 def rewrite(component: bytes) -> bytes:
-    """The component with the adapter; the same bytes where it imports none of the functions with bulk data.
+    """The component with shims or, where they find no place, with a wrapper; the same bytes where it imports
+    none of the functions with bulk data.
 
     Takes time and memory linear in the size of the component, whatever is in it; for a good one, a copy and
     a few milliseconds. Nothing is validated: what the runtime would refuse, it refuses afterwards too.
 
     Raises NotRewritable where it is no component, or one that is not understood.
     """
+    found = _find(component)
+    if found is None:
+        return bytes(component)
+    guest, snapshots = found
+    try:
+        return put_shims(
+            guest, [each for snapshot in snapshots for each in snapshot.interfaces], _imports(*found)
+        )
+    except NotRewritable:
+        return _wrap(*found)
+
+
+def wrap(component: bytes) -> bytes:
+    """The component with a wrapper, as `rewrite`: for one that the runtime refuses with shims."""
+    found = _find(component)
+    return bytes(component) if found is None else _wrap(*found)
+
+
+def _find(component: bytes) -> tuple[Outline, list[Snapshot]] | None:
+    """What is to be rewritten; None where there is nothing."""
     component = bytes(component)
     if not component.startswith(HEADER):
         raise NotRewritable("it is not a component")
     if b"wasi:nn/" not in component:
-        return component
+        return None
     guest = Outline(component)
     snapshots = find_snapshots(guest)
-    if not snapshots:
-        return component
-    extended = {each.type_index: each for snapshot in snapshots for each in snapshot.interfaces}
-    new = Builder(_imports(guest, extended), guest.sizes)
+    return (guest, snapshots) if snapshots else None
+
+
+def _wrap(guest: Outline, snapshots: list[Snapshot]) -> bytes:
+    new = Builder(_imports(guest, snapshots), guest.sizes)
     # What the guest gets instead of the host's instances.
     fronts: dict[str, int] = {}
     for snapshot in snapshots:
@@ -73,14 +103,14 @@ def rewrite(component: bytes) -> bytes:
             given += [(name, Sort.TYPE, index) for name, index in front.types]
             fronts[interface.name] = new.instance(new.component(front.component), given)
     arguments: list[Argument] = [(name, sort, fronts.get(name, index)) for name, sort, index in guest.imports]
-    inside = new.instance(new.component(component), arguments)
+    inside = new.instance(new.component(guest.component), arguments)
     export_all(guest, new, inside)
     return new.build()
 
 
-def _imports(guest: Outline, extended: dict[int, Interface]) -> list[bytes]:
-    """The guest's sections up to its last import, with the private functions of the interfaces added to the
-    types that have these indices."""
+def _imports(guest: Outline, snapshots: list[Snapshot]) -> list[bytes]:
+    """The guest's sections up to its last import, the private functions added to the interfaces' types."""
+    extended = {each.type_index: each for snapshot in snapshots for each in snapshot.interfaces}
     parts: list[bytes] = []
     for kind, start, content, end, first in guest.sections:
         if kind == Section.TYPE:

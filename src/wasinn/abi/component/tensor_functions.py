@@ -8,18 +8,17 @@ runtime refuses more than 2.79 MB of it (`hosting.explain_trap`). No memory is s
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import struct
 
-from wasinn.abi.component import bulk, capi, values
-from wasinn.abi.component.buffers import ProtocolError
+import numpy as np
+
+from wasinn.abi.component import bulk, capi, small_pieces, values
+from wasinn.abi.component.buffers import ProtocolError, new_buffer
 from wasinn.abi.component.calls import ERROR, TENSOR, Call, Function
 from wasinn.abi.component.resources import HeldTensor
 from wasinn.abi.component.snapshots import TENSOR_TYPES, error_case, type_name
 from wasinn.errors import WasiNNError
 from wasinn.spec import ErrorCode
-
-Bytes = NDArray[np.uint8]
 
 #: Bytes of a tensor that are given as `list<u8>`: at 32 bytes for each, a gibibyte of values.
 MAX_LISTED = 32 << 20
@@ -55,17 +54,18 @@ def new_tensor(call: Call) -> None:
     size, _ = values.items(address)
     call.given = ("bytes", size)
     call.state.check_room(size)
-    _add_tensor(call, values.read_u8_list(address))
+    _add_tensor(call, values.read_u8_list(address).data)
 
 
-def _add_tensor(call: Call, data: Bytes) -> None:
+def _add_tensor(call: Call, data: memoryview) -> None:
     """The tensor of `data` and of the call's first two arguments: its handle is the result."""
-    kind = TENSOR_TYPES[values.read_text(call.argument(1))]
-    tensor = HeldTensor(values.read_u32_list(call.argument(0)), kind, data)
+    arguments = call.arguments
+    kind = TENSOR_TYPES[values.read_text(arguments + capi.VALUE_SIZE)]
+    tensor = HeldTensor(values.read_u32_list(arguments), kind, data)
     call.given = ("", tensor)
     rep = call.state.add_tensor(tensor)
     call.made = ("tensor", rep)
-    call.own(call.result, rep, TENSOR)
+    values.write_owned(call.context, call.result, rep, TENSOR)
 
 
 def tensor_dimensions(call: Call) -> None:
@@ -89,9 +89,10 @@ def tensor_data(call: Call) -> None:
 
 def _tensor(call: Call) -> HeldTensor:
     """The tensor whose handle is the first argument."""
-    rep = call.take(0)
+    state = call.state
+    rep = values.take_resource(call.context, call.arguments, state.slot)
     call.given = ("tensor", rep)
-    return call.state.tensors[rep]
+    return state.tensors[rep]
 
 
 def begin_tensor(call: Call) -> None:
@@ -110,29 +111,53 @@ def push_tensor(call: Call) -> None:
     call.state.tensor_buffers.push(call.text(0), call.text(1))
 
 
+#: The sizes and the addresses of the last two of four arguments, which are strings.
+_piece_at = struct.Struct("<64x8xQQ8x8xQQ").unpack_from
+
+
 def bulk_tensor(call: Call) -> None:
-    state, low, high = call.state, call.text(2), call.text(3)
+    state = call.state
     buffers = state.tensor_buffers
-    if buffers.count:
-        buffers.push(low, high)
+    size, start, high_size, high_start = _piece_at(capi.ADDRESS_SPACE, call.arguments)
+    if buffers.count or high_size != bulk.high_size(size):
+        return _last_piece(call)
+    # The common case: all in one piece.
+    call.given = ("bytes", size)
+    if size <= small_pieces.MOST:
+        low_bits, high_bits = values.few_bytes(start, size), values.few_bytes(high_start, high_size)
+        data = small_pieces.decode(low_bits, high_bits)
     else:
-        # The common case: all in one piece.
-        call.given = ("bytes", len(low))
-        state.check_room(len(low))
-        buffers.begin(len(low))
-        buffers.push(low, high)
+        state.check_room(size)
+        data, place = new_buffer(size)
+        bulk.decode_into(call.text(2), call.text(3), place)
+    return _add_tensor(call, memoryview(data))
+
+
+def _last_piece(call: Call) -> None:
+    """The tensor of what was pushed, and of this piece."""
+    buffers, low, high = call.state.tensor_buffers, call.text(2), call.text(3)
+    buffers.push(low, high)
     data = buffers.take()
     if data is None:
         raise WasiNNError(ErrorCode.TOO_LARGE, f"a tensor of {len(low)} bytes")
-    _add_tensor(call, data[0])
+    _add_tensor(call, memoryview(data[0]))
 
 
 def bulk_data(call: Call) -> None:
     tensor = _tensor(call)
     start = call.u32(1)
     piece = tensor.data[start : start + bulk.PIECE]
-    bulk.encode_into(piece, values.start_ascii(call.result, bulk.text_size(len(piece))))
+    if len(piece) <= small_pieces.MOST:
+        values.write_ascii(call.result, small_pieces.encode(piece))
+        return
+    text = values.start_ascii(call.result, bulk.text_size(len(piece)))
+    bulk.encode_into(np.frombuffer(piece, np.uint8), text)
     values.finish_ascii(call.result)
+
+
+def bulk_size(call: Call) -> None:
+    # What is more finds no room in a guest, and the adapter says so.
+    values.write_number(call.result, capi.U32, min(len(_tensor(call).data), 0xFFFF_FFFF))
 
 
 ERRORS = (
@@ -149,4 +174,5 @@ TENSORS = (
     Function("wasinn-push", push_tensor),
     Function("wasinn-tensor", bulk_tensor, known="[constructor]tensor"),
     Function("wasinn-data", bulk_data, known="[method]tensor.data"),
+    Function("wasinn-size", bulk_size, known="[method]tensor.data"),
 )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,12 +26,18 @@ from numpy.typing import NDArray
 from wasinn.abi.component import capi
 
 _SPACE = capi.ADDRESS_SPACE
-_SIZE = capi.VALUE_SIZE
+_SIZE, _PAYLOAD = capi.VALUE_SIZE, capi.PAYLOAD
 _WORD = struct.Struct("<Q")
 _PAIR = struct.Struct("<QQ")
 _BYTE = struct.Struct("<B")
 _word_at, _put_word = _WORD.unpack_from, _WORD.pack_into
 _pair_at = _PAIR.unpack_from
+
+#: Lists of up to so many numbers, and so many bytes, are read in one step, by the format at their length.
+_FEW, FEW_BYTES = 32, 256
+_NUMBER = f"{_PAYLOAD}xI{_SIZE - _PAYLOAD - 4}x"
+_COLUMNS = [struct.Struct("<" + _NUMBER * count).unpack_from for count in range(_FEW + 1)]
+_BYTES = [struct.Struct(f"{count}s").unpack_from for count in range(FEW_BYTES + 1)]
 
 #: struct's format of each kind of number.
 _NUMBERS = {
@@ -64,8 +71,7 @@ def kind_of(address: int) -> int:
 
 def items(address: int) -> tuple[int, int]:
     """The number of items of a list, a tuple or a record, and the address of the first."""
-    size, pointer = _pair_at(_SPACE, address + capi.PAYLOAD)
-    return size, pointer
+    return _pair_at(_SPACE, address + _PAYLOAD)
 
 
 def text_view(address: int) -> memoryview:
@@ -76,7 +82,15 @@ def text_view(address: int) -> memoryview:
 
 def read_text(address: int) -> str:
     """A string, or an enum's case. wasmtime has checked that it is UTF-8."""
-    return _name(address + capi.PAYLOAD)
+    size, pointer = _pair_at(_SPACE, address + _PAYLOAD)
+    if size <= FEW_BYTES:
+        return _BYTES[size](_SPACE, pointer)[0].decode("utf-8", "replace")  # type: ignore[no-any-return]
+    return str(_SPACE[pointer : pointer + size], "utf-8", "replace")
+
+
+def few_bytes(pointer: int, size: int) -> bytes:
+    """The `size` bytes at an address, at most FEW_BYTES of them."""
+    return _BYTES[size](_SPACE, pointer)[0]  # type: ignore[no-any-return]
 
 
 def read_u8_list(address: int) -> NDArray[np.uint8]:
@@ -84,9 +98,12 @@ def read_u8_list(address: int) -> NDArray[np.uint8]:
     return _column(address, np.uint8, _SIZE)
 
 
-def read_u32_list(address: int) -> NDArray[np.uint32]:
-    """A `list<u32>`, copied."""
-    return _column(address, np.uint32, _SIZE // 4)
+def read_u32_list(address: int) -> tuple[int, ...] | array[int]:
+    """A `list<u32>`, copied: a tuple, or an array (4 bytes each) where it is long."""
+    count, first = _pair_at(_SPACE, address + _PAYLOAD)
+    if count <= _FEW:
+        return _COLUMNS[count](_SPACE, first)  # type: ignore[no-any-return]
+    return array("I", _column(address, np.uint32, _SIZE // 4).tobytes())
 
 
 def resource_pointer(address: int) -> int:
@@ -202,6 +219,12 @@ def finish_ascii(address: int) -> None:
     _set_kind(address, capi.STRING)
 
 
+def write_ascii(address: int, text: bytes) -> None:
+    """A string of ASCII, copied."""
+    capi.bytes_new(address + _PAYLOAD, len(text), text)
+    _set_kind(address, capi.STRING)
+
+
 def write_u8_list(address: int, data: bytes | memoryview | NDArray[np.uint8]) -> None:
     """A `list<u8>`: 32 bytes for each."""
     column = np.frombuffer(data, np.uint8)
@@ -288,12 +311,17 @@ def _put_name(address: int, text: str) -> None:
 
 
 def _set_kind(address: int, kind: int) -> None:
-    _BYTE.pack_into(_SPACE, address, kind)
+    _SPACE[address] = kind
 
 
 # -- handles --------------------------------------------------------------------------------------
 
-_slot = struct.Struct("<Q")
+_any_to_host, _host_to_any = capi.resource_any_to_host, capi.resource_host_to_any
+_host_new, _host_rep, _host_delete = (
+    capi.resource_host_new,
+    capi.resource_host_rep,
+    capi.resource_host_delete,
+)
 
 
 def take_resource(context: int, address: int, slot: int) -> int:
@@ -303,22 +331,58 @@ def take_resource(context: int, address: int, slot: int) -> int:
     was owned by the guest is the host's from now on, without a call of the destructor. `context` is the
     wasmtime_context_t of the call, `slot` eight bytes to write to. Raises wasmtime.WasmtimeError.
     """
-    capi.raise_error(capi.resource_any_to_host(context, resource_pointer(address), slot))
-    (host,) = _slot.unpack_from(_SPACE, slot)
-    rep = capi.resource_host_rep(host)
-    capi.resource_host_delete(host)
-    return int(rep)
+    error = _any_to_host(context, _word_at(_SPACE, address + _PAYLOAD)[0], slot)
+    if error:
+        capi.raise_error(error)
+    (host,) = _word_at(_SPACE, slot)
+    rep = _host_rep(host)
+    _host_delete(host)
+    return rep  # type: ignore[no-any-return]
 
 
-def write_owned(context: int, address: int, rep: int, kind: int, slot: int) -> None:
+def write_owned(context: int, address: int, rep: int, kind: int) -> None:
     """An owned handle of the resource `rep` of the host's type `kind`, for the guest to have.
 
-    Raises wasmtime.WasmtimeError.
+    Raises wasmtime.WasmtimeError, and then the value is what it was.
     """
-    host = capi.resource_host_new(True, rep, kind)
-    try:
-        capi.raise_error(capi.resource_host_to_any(context, host, slot))
-    finally:
-        capi.resource_host_delete(host)
-    _put_word(_SPACE, address + capi.PAYLOAD, _slot.unpack_from(_SPACE, slot)[0])
-    _set_kind(address, capi.RESOURCE)
+    host = _host_new(True, rep, kind)
+    error = _host_to_any(context, host, address + _PAYLOAD)
+    _host_delete(host)
+    if error:
+        capi.raise_error(error)
+    _SPACE[address] = capi.RESOURCE
+
+
+class NamedHandles:
+    """The answer `ok(list<tuple<string, own<...>>>)`, which is the same each time but for its handles.
+
+    It is kept as a value of wasmtime's, with a number where each handle goes. A copy of it is one call, and
+    what is written into the copy leaves it good whenever something fails.
+    """
+
+    __slots__ = ("_buffer", "_delete", "_template")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        def write_item(number: int, address: int) -> None:
+            parts = (
+                lambda place: write_text(place, names[number]),
+                lambda place: write_number(place, capi.U32, 0),
+            )
+            write_list(address, 2, lambda part, place: parts[part](place), capi.TUPLE)
+
+        self._delete = capi.value_delete
+        self._buffer = (ctypes.c_char * _SIZE)()
+        self._template = ctypes.addressof(self._buffer)
+        write_result(self._template, True, lambda place: write_list(place, len(names), write_item))
+
+    def write(self, context: int, address: int, reps: Sequence[int], kind: int) -> None:
+        """The answer with a new owned handle of each of `reps`. Raises wasmtime.WasmtimeError."""
+        capi.value_clone(self._template, address)
+        item = _word_at(_SPACE, _word_at(_SPACE, address + _PAYLOAD + 8)[0] + _PAYLOAD + 8)[0]
+        for rep in reps:
+            # The number that stands there has the size of a pointer, and needs no freeing.
+            write_owned(context, _word_at(_SPACE, item + _PAYLOAD + 8)[0] + _SIZE, rep, kind)
+            item += _SIZE
+
+    def __del__(self) -> None:
+        self._delete(self._template)

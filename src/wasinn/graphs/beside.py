@@ -14,7 +14,8 @@ from wasinn.graphs.source import GraphSource
 from wasinn.graphs.suggest import read_hints
 from wasinn.spec import Encoding
 
-#: A contract of this name beside a model is the model's own, for the tools that have no guest.
+#: A contract of this name beside a model is the model's own: for the tools that have no guest, and for guests
+#: that ask.
 BESIDE = ".contract.toml"
 
 
