@@ -23,7 +23,9 @@ import numpy as np
 from faulty_tensors import Recipe, faults, make
 
 from wasinn import shipped
-from wasinn.agreement.diagnose import Diagnosis, Side, diagnose_graphs, diagnose_tensor
+from wasinn.agreement.diagnose import diagnose_graphs
+from wasinn.agreement.diagnose_tensor import diagnose_tensor
+from wasinn.agreement.diagnosis import Diagnosis, Side
 from wasinn.agreement.hypotheses import Assumption
 from wasinn.agreement.sending import Scene
 from wasinn.agreement.witness import Witness

@@ -6,7 +6,6 @@ Nothing of wasinn is used here: what `diagnose` is to find out is not made by th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,8 +83,6 @@ def _quantized(values: Array, recipe: Recipe) -> Array:
     result: Array = np.clip(whole, limits.min, limits.max)
     return result
 
-
-Change = Callable[[Recipe], Recipe]
 
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _NO_MEAN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

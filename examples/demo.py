@@ -126,20 +126,20 @@ def main() -> int:
 
 def _python_guest(pictures: list[Path]) -> list[int] | None:
     """What guests/python/classify sees with digits.onnx; None where it cannot be built or run."""
-    if not build_python.is_available() or not lookup.ranked(wasinn.Encoding.ONNX)[0].version():
+    if build_python.unavailable() or not lookup.ranked(wasinn.Encoding.ONNX)[0].version():
         return None
-    target = ROOT / "build" / "classify.wasm"
+    target = ROOT / "build" / "demo-python" / "classify.wasm"
     if not target.exists():
         print("\nBuilding a guest in Python takes half a minute, the first time ...", flush=True)
         build_python.build("classify", target.parent)
     result = wasinn.Host(graphs={"default": "onnx:@digits.onnx"}).run(
         target,
-        ["--top", "1", *(f"/pictures/{picture.name}" for picture in pictures)],
+        ["--top", "1", "--tsv", *(f"/pictures/{picture.name}" for picture in pictures)],
         dirs={"/pictures": pictures[0].parent},
     )
     if not result.ok:
         raise SystemExit(f"the guest in Python failed: {result.trap or result.stderr.decode()}")
-    return [int(line.split()[0]) for line in result.stdout.decode().splitlines()[1::2]]
+    return [int(line.split("\t")[2]) for line in result.stdout.decode().splitlines()]
 
 
 def _pairs() -> Iterator[tuple[Artifact, str]]:

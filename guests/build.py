@@ -3,6 +3,8 @@
 
     python guests/build.py [NAME...] [--out DIR] [--check]
 
+They stand on the C SDK in `sdk/c`.
+
 The compiler is the pinned `ziglang` package of the Python that runs this; `componentize.py` makes components.
 `--check` builds aside and compares with the files that the package ships.
 """
@@ -10,6 +12,7 @@ The compiler is the pinned `ziglang` package of the Python that runs this; `comp
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,7 @@ from interfaces import type_identifier
 
 GUESTS = Path(__file__).resolve().parent
 SOURCES = GUESTS / "c"
+SDK = GUESTS.parent / "sdk" / "c"
 SHIPPED = GUESTS.parent / "src" / "wasinn" / "shipped" / "guests"
 
 # The linker's own stack, 16 MiB, would be the larger part of each instance's memory.
@@ -31,15 +35,20 @@ REACTOR_FLAGS = ["-O2", "-mexec-model=reactor", "-Wl,-z,stack-size=65536"]
 # A reactor with no libc at all: not even the start-up code is needed.
 BARE_FLAGS = ["-Os", "-mexec-model=reactor", "-Wl,-z,stack-size=16384"]
 
-IMAGE_SOURCES = ["image.c", "image_bmp.c", "image_png.c", "image_pnm.c", "inflate.c"]
+#: All of the SDK, for every guest that uses it: what is not called is not in the module.
+SDK_SOURCES = [f"../../sdk/c/{path.name}" for path in sorted(SDK.glob("*.c"))]
 
 RECIPES: dict[str, tuple[list[str], list[str]]] = {
-    "bench": (["bench.c", "model.c"], COMMAND_FLAGS),
-    "classify": (["classify.c", "model.c", "preprocess.c", *IMAGE_SOURCES], COMMAND_FLAGS),
+    "batch": (["batch.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
+    "bench": (["bench.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
+    "chat": (["chat.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
+    "classify": (["classify.c", "classify_options.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
+    "embed": (["embed.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
     "identity": (["identity.c"], COMMAND_FLAGS),
-    "infer": (["infer.c", "model.c"], COMMAND_FLAGS),
+    "infer": (["infer.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
     "limits": (["limits.c"], COMMAND_FLAGS),
     "request": (["request.c"], BARE_FLAGS),
+    "segment": (["segment.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
 }
 
 
@@ -71,13 +80,21 @@ COMPONENTS: dict[str, tuple[list[str], list[str], dict[str, str]]] = {
 NAMES = [*RECIPES, *COMPONENTS]
 
 
+def unavailable() -> str | None:
+    """Why the C guests cannot be built here, or None."""
+    if importlib.util.find_spec("ziglang") is None:
+        return "the C compiler is missing: pip install ziglang"
+    return None
+
+
 def compile_core(sources: Sequence[str | Path], flags: Sequence[str], target: Path) -> None:
     """Compile C files, named from `guests/c`, into a core module. Raises RuntimeError."""
     # Relative sources and no debug information: no path of this machine gets into the module.
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-std=c11"]
     # C11 alone does not declare clocks and sleeping.
     command += ["-D_POSIX_C_SOURCE=200809L"]
-    command += ["-Wall", "-Wextra", "-Werror", "-s", "-flto", *flags, *map(str, sources), "-o", str(target)]
+    command += ["-Wall", "-Wextra", "-Werror", "-s", "-flto", "-I", "../../sdk/c", *flags]
+    command += [*map(str, sources), "-o", str(target)]
     done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{target.stem} does not compile:\n{done.stderr.strip()}")
@@ -106,6 +123,15 @@ def build(name: str, out: Path) -> Path:
     else:
         compile_core(*RECIPES[name], target)
     target.chmod(0o644)
+    return target
+
+
+def build_file(source: Path, out: Path) -> Path:
+    """Compile a C file of anywhere, with the SDK, into `out`/`source.stem`.wasm and return that path."""
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / f"{source.stem}.wasm"
+    compile_core([source.resolve(), *SDK_SOURCES], COMMAND_FLAGS, target)
     return target
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the guests in Python into components.
 
-    python guests/build_python.py [--out DIR]
+    python guests/build_python.py [NAME...] [--out DIR]
 
 Needs `componentize-py` in the Python that runs this: pip install "wasinn[guests]". A component has the whole
 of CPython in it, 18 MB, so none is shipped.
@@ -10,51 +10,93 @@ of CPython in it, 18 MB, so none is shipped.
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import subprocess
+import shutil
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 GUESTS = Path(__file__).resolve().parent
-WIT = GUESTS.parent / "src" / "wasinn" / "shipped" / "wit"
-#: The shipped interfaces that the guest's world imports, each after what it depends on.
-INTERFACES = {"classify": ["wasi-nn-2024-10-28.wit", "wasinn-nn.wit"]}
-_SCRIPT = "import sys, componentize_py; sys.exit(componentize_py.script())"
+SDK = GUESTS.parent / "sdk" / "python"
+sys.path.insert(0, str(SDK))
+
+import build_guest  # noqa: E402
+
+NAMES = ("classify", "segment", "batch", "chat", "embed")
+#: Guests that export or import more than a command, with their worlds.
+WORLDS = {
+    "classify": "wasinn-guests:classify/classify",
+    "chat": build_guest.LANGUAGE_MODEL,
+    "embed": build_guest.LANGUAGE_MODEL,
+}
 
 
-def is_available() -> bool:
-    """Whether this Python can build guests."""
-    return importlib.util.find_spec("componentize_py") is not None
+def unavailable() -> str | None:
+    """Why this Python cannot build guests; None where it can."""
+    reason = build_guest.unavailable()
+    return None if reason is None else 'componentize-py is not installed: pip install "wasinn[guests]"'
 
 
 def build(name: str, out: Path) -> Path:
     """Build the guest in `guests/python/NAME` into `out`/`NAME`.wasm. Raises RuntimeError."""
     folder = GUESTS / "python" / name
-    out.mkdir(parents=True, exist_ok=True)
-    target = out.resolve() / f"{name}.wasm"
-    command = [sys.executable, "-c", _SCRIPT, "--quiet"]
-    interfaces = [*(WIT / file for file in INTERFACES[name]), folder / "wit" / "wasi-cli.wit"]
-    for path in [*interfaces, folder / "wit" / f"{name}.wit"]:
-        command += ["--wit-path", str(path)]
-    command += ["--world", f"wasinn-guests:{name}/{name}"]
-    # No Python path but the guest's own: otherwise what is installed here would be looked at too.
-    command += ["componentize", "app", "--python-path", str(folder), "--output", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or not target.is_file():
-        raise RuntimeError(f"{name} cannot be built:\n{(done.stderr or done.stdout).strip()}")
-    return target
+    wit = sorted((folder / "wit").glob("*.wit"))
+    world = WORLDS.get(name, build_guest.COMMAND)
+    return build_guest.build(folder / "app.py", out / f"{name}.wasm", world, wit)
+
+
+def build_file(source: Path, out: Path) -> Path:
+    """Build a command that is one module, or a folder with an `app.py`, into `out`. Raises RuntimeError."""
+    app = source / "app.py" if source.is_dir() else source
+    return build_guest.build(app, out / f"{source.stem}.wasm")
+
+
+def build_together(sources: Mapping[str, Path], out: Path) -> Path:
+    """Build several commands into the one component `out`, whose first argument is the name of one.
+
+    A component takes half a minute to build and to compile, mostly for CPython, which this has once. Its
+    world is that of the first guest that has one of its own; with `classify` it exports what that does.
+    Raises RuntimeError.
+    """
+    wit = sorted((GUESTS / "python" / "classify" / "wit").glob("*.wit"))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, source in sources.items():
+            shutil.copy(source / "app.py" if source.is_dir() else source, Path(folder, f"guest_{name}.py"))
+        lines = [
+            "from componentize_py_types import Err",
+            "from wasinn_guest import bindings",
+            *(f"import guest_{name}" for name in sources),
+            "class Run:",
+            "    def run(self):",
+            "        words = list(bindings.environment.get_arguments())",
+            "        guest = globals()['guest_' + words[1]]",
+            "        bindings.environment.get_arguments = lambda: [words[0], *words[2:]]",
+            "        guest.Run().run()",
+        ]
+        if "classify" in sources:
+            lines.append("WitWorld = guest_classify.WitWorld")
+        app = Path(folder, "app.py")
+        app.write_text("\n".join(lines) + "\n")
+        world = next((WORLDS[name] for name in sources if name in WORLDS), build_guest.COMMAND)
+        return build_guest.build(app, out, world, wit)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0, or 1 where something cannot be built."""
     parser = argparse.ArgumentParser(description="Build the guests in Python.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: {' '.join(NAMES)}")
     parser.add_argument("--out", type=Path, default=Path("."), help="default: the current directory")
     options = parser.parse_args(arguments)
-    if not is_available():
-        print('componentize-py is missing: pip install "wasinn[guests]"', file=sys.stderr)
+    reason = unavailable()
+    if reason is not None:
+        print(reason, file=sys.stderr)
         return 1
+    for name in options.names:
+        if name not in NAMES:
+            print(f"there is no guest {name!r}; there are {', '.join(NAMES)}", file=sys.stderr)
+            return 1
     try:
-        for name in INTERFACES:
+        for name in options.names or NAMES:
             path = build(name, options.out)
             print(f"{path.stat().st_size:8} {path}")
     except RuntimeError as error:

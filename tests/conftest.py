@@ -36,6 +36,22 @@ def _logger() -> Iterator[None]:
     logger.handlers, logger.level, logger.propagate = kept
 
 
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command; what it wrote to stdout, or to stderr where it ends with the code `fails`."""
+    from wasinn.cli.main import main
+
+    def go(*arguments: object, fails: int = 0) -> str:
+        assert main([str(each) for each in arguments]) == fails
+        out, err = capsys.readouterr()
+        return err if fails else out
+
+    return go
+
+
 MakeDriver = Callable[..., Driver]
 
 

@@ -28,6 +28,7 @@ FILES: dict[str, list[tuple[str, ...]]] = {
     "tensorflowlite": [("digits.tflite",), ("digits_u8.tflite",), ("digits_i8.tflite",)],
     "tensorflow": [("digits.pb",)],
     "pytorch": [("digits.pt",), ("digits.pt2",)],
+    "ggml": [("story.gguf",)],
 }
 #: Seconds that one load may take, worker processes included.
 LOAD_SECONDS = 5.0

@@ -99,7 +99,7 @@ def test_a_trap_and_a_limit_have_exit_codes_of_their_own_and_a_reason() -> None:
     [
         (("run", "nowhere.wasm"), "cannot read the guest 'nowhere.wasm'"),
         (("run", __file__), "is not a wasm module"),
-        (("run", "@nothing"), "wasinn ships no guest '@nothing'; it ships: @bench, @bench_component"),
+        (("run", "@nothing"), "wasinn ships no guest '@nothing'; it ships: @batch, @bench, @bench_component"),
         (("run", "--graph", "x=onnx:nowhere.onnx", "@limits"), "there is no file 'nowhere.onnx'"),
         (("run", "--graph", "x", "@limits"), "is not NAME=ENCODING:PATH"),
         (("run", "--graph", "x=nonsense:@digits", "@limits"), "unknown encoding 'nonsense'"),
@@ -128,9 +128,14 @@ def test_a_mistake_on_the_command_line_is_told(arguments: tuple[str, ...], reaso
 def test_the_log_on_the_terminal_says_why_a_call_failed_unless_quiet() -> None:
     arguments = classify("--name", "missing", "picture.png")
     run = wasinn("run", "--graph", "digits=onnx:@digits", *arguments)
-    assert "load_by_name" in run.stderr
-    assert "no graph is called 'missing'; known: digits" in run.stderr
-    assert "no graph is called" not in wasinn("run", "--quiet", *arguments).stderr
+    why = "no graph is called 'missing'; known: digits"
+    logged, told = run.stderr.splitlines()
+    assert logged.startswith("wasinn: classify.wasm: load_by_name(")
+    assert logged.endswith(why)
+    # The guest asks the host for the reason.
+    assert told == f"classify: load_by_name answered not_found (8): {why}"
+    quiet = wasinn("run", "--quiet", "--graph", "digits=onnx:@digits", *arguments)
+    assert quiet.stderr.splitlines() == [told]
 
 
 def test_trace_shows_a_line_for_each_call() -> None:
@@ -157,7 +162,8 @@ def test_stats_count_calls_and_bytes_also_on_the_hot_path() -> None:
     )
     shown = dict(line.split(maxsplit=1) for line in run.stderr.splitlines())
     assert shown["calls"] == (
-        "load_by_name 1, init_execution_context 1, set_input 10, compute 10, get_output 10"
+        "load_by_name 1, init_execution_context 1, set_input 10, compute 10, graph_metadata 1, "
+        "get_output 10, finalize_execution_context 1, unload 1"
     )
     assert shown["bytes"] == "2.5 KiB in, 400 bytes out"
     assert shown["compute"].split(" in ")[1].startswith("10 computes, ")

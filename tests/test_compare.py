@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 from conftest import require_backend
+from contract_texts import LABELLED_DIGITS
 from wasinn.agreement.answers import Answer, Difference
 from wasinn.agreement.compare import compare
 from wasinn.agreement.inputs import Input, gather
-from wasinn.agreement.sides import Run, SideFacts, open_graphs, parse_side
+from wasinn.agreement.sides import Run, SideFacts, open_graphs
 from wasinn.agreement.tolerances import Tolerances
 from wasinn.backends import lookup
+from wasinn.cli.graphs import graph_option
 from wasinn.cli.main import main
 from wasinn.contracts.contract import OutputContract
 from wasinn.errors import ConfigError
@@ -30,16 +32,7 @@ SHIPPED = Path(__file__).parents[1] / "src" / "wasinn" / "shipped"
 DIGITS = SHIPPED / "models" / "digits.onnx"
 PICTURES = SHIPPED / "pictures"
 
-PLAIN = """
-[input.image]
-layout = "NCHW"
-size = [8, 8]
-colour = "GRAY"
-[output.digit]
-port = 0
-kind = "probabilities"
-labels = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-"""
+PLAIN = LABELLED_DIGITS.replace("kind", "port = 0\nkind")
 
 Report = dict[str, Any]
 
@@ -415,20 +408,20 @@ def test_tolerances(kind: str, difference: Difference, count: int) -> None:
 
 
 def test_names_and_colons_of_graphs(tmp_path: Path) -> None:
-    assert parse_side("@digits")[0] is None
-    assert parse_side("mine=onnx:@digits?threads=1")[0] == "mine"
-    assert parse_side("mine=onnx:@digits")[1].encoding is Encoding.ONNX
+    assert graph_option("@digits")[0] is None
+    assert graph_option("mine=onnx:@digits?threads=1")[0] == "mine"
+    assert graph_option("mine=onnx:@digits")[1].encoding is Encoding.ONNX
     odd = tmp_path / "a=b:c.onnx"
     odd.write_bytes(DIGITS.read_bytes())
     for text, name in ((str(odd), None), (f"mine={odd}", "mine")):
-        found, source = parse_side(text)
+        found, source = graph_option(text)
         assert (found, source.model.files) == (name, (odd,))
     with pytest.raises(ConfigError, match="unknown graph option"):
-        parse_side("@digits?what=1")
+        graph_option("@digits?what=1")
 
 
 def test_graphs_of_one_name_are_told_apart() -> None:
-    graphs = open_graphs([parse_side("@digits"), parse_side("@digits")])
+    graphs = open_graphs([graph_option("@digits"), graph_option("@digits")])
     assert [graph.name for graph in graphs] == ["digits.onnx on onnxruntime", "digits.onnx on onnxruntime #2"]
     for graph in graphs:
         graph.close()

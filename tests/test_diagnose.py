@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import contract_texts
 import wasinn
 from conftest import require_backend
-from wasinn.agreement.diagnose import Side, diagnose_graphs, diagnose_tensor
+from wasinn.agreement.diagnose import diagnose_graphs
+from wasinn.agreement.diagnose_tensor import diagnose_tensor
+from wasinn.agreement.diagnosis import Side
 from wasinn.agreement.sending import Scene
 from wasinn.agreement.witness import Witness
 from wasinn.cli.main import main
@@ -149,16 +152,8 @@ def test_tensors_that_cannot_be_the_picture_are_not_explained() -> None:
 @pytest.fixture
 def digits(tmp_path: Path) -> dict[str, Any]:
     require_backend("onnxruntime")
-    right = """\
-[input.image]
-layout = "NCHW"
-size = [8, 8]
-colour = "GRAY"
-[output.digit]
-kind = "probabilities"
-"""
-    (tmp_path / "right.toml").write_text(right)
-    (tmp_path / "wrong.toml").write_text(right.replace('"GRAY"', '"GRAY"\ninvert = true'))
+    (tmp_path / "right.toml").write_text(contract_texts.DIGITS)
+    (tmp_path / "wrong.toml").write_text(contract_texts.DIGITS.replace('"GRAY"', '"GRAY"\ninvert = true'))
     recipe = faulty_tensors.Recipe(8, 8, order="L", high=255.0)
     np.save(tmp_path / "sent.npy", faulty_tensors.make(PICTURES / "seven.png", recipe))
     np.save(tmp_path / "fine.npy", faulty_tensors.make(PICTURES / "seven.png", replace(recipe, high=1.0)))

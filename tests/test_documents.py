@@ -48,7 +48,7 @@ def test_the_demo_gets_every_digit_right() -> None:
     assert re.search(r"^(\d+) of \1 answers are right", done.stdout, re.MULTILINE)
 
 
-COMMANDS = ("run", "infer", "inspect", "compare", "diagnose", "tensor", "show", "backends")
+COMMANDS = ("run", "new", "check", "infer", "inspect", "compare", "diagnose", "tensor", "show", "backends")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

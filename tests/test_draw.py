@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from wasinn.contracts.contract import OutputContract
 from wasinn.errors import ConfigError
 from wasinn.imaging.boxes import Box
-from wasinn.imaging.draw import _ink_on, _tag_place, draw_boxes, draw_mask, draw_scores, mask_picture, save
+from wasinn.imaging.draw import _tag_place, draw_boxes, draw_mask, draw_scores, mask_picture, save
+from wasinn.imaging.lettering import ink_on
 from wasinn.imaging.masks import palette
 from wasinn.imaging.preprocess import Placement
 from wasinn.imaging.scores import Scored
@@ -127,7 +128,7 @@ def test_text_is_readable_on_every_colour() -> None:
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     for red, green, blue in palette(256).tolist():
-        both = sorted((luminance((red, green, blue)), luminance(_ink_on((red, green, blue)))))
+        both = sorted((luminance((red, green, blue)), luminance(ink_on((red, green, blue)))))
         assert (both[1] + 0.05) / (both[0] + 0.05) >= 4.5
 
 

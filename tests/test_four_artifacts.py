@@ -14,6 +14,7 @@ from PIL import Image
 
 import wasinn
 from conftest import require_backend
+from contract_texts import DIGITS, MOBILENET, WORDS, lite
 from wasinn import shipped
 
 PICTURES = {"cat": "Egyptian cat", "grace_hopper": "military uniform", "bird": "chickadee"}
@@ -30,19 +31,7 @@ type = "u8"
 kind = "probabilities"
 labels = "labels.txt"
 """,
-    "onnx": """
-[input.image]
-type = "f32"
-layout = "NCHW"
-size = [224, 224]
-mean = [0.485, 0.456, 0.406]
-std = [0.229, 0.224, 0.225]
-[output.classes]
-type = "f32"
-kind = "logits"
-labels = "labels.txt"
-label_offset = 1
-""",
+    "onnx": MOBILENET.replace("kind", 'type = "f32"\nkind'),
     "openvino": """
 [input.image]
 type = "f32"
@@ -124,45 +113,12 @@ def test_one_guest_names_the_same_on_all_four(data: Path, folder: Path, guest: s
 
 # -- digits, which the project ships ----------------------------------------------------------------------
 
-DIGITS = {
-    "digits.onnx": """
-[input.image]
-layout = "NCHW"
-size = [8, 8]
-colour = "GRAY"
-[output.probabilities]
-kind = "probabilities"
-""",
-    "digits_u8.tflite": """
-[input.image]
-type = "u8"
-layout = "NHWC"
-size = [8, 8]
-colour = "GRAY"
-quantization = "model"
-[output.probabilities]
-kind = "probabilities"
-""",
-    "digits_i8.tflite": """
-[input.image]
-type = "i8"
-layout = "NHWC"
-size = [8, 8]
-colour = "GRAY"
-quantization = "model"
-[output.probabilities]
-kind = "probabilities"
-""",
-    "digits.tflite": """
-[input.image]
-layout = "NHWC"
-size = [8, 8]
-colour = "GRAY"
-[output.probabilities]
-kind = "probabilities"
-""",
+ARTIFACTS_OF_DIGITS = {
+    "digits.onnx": DIGITS,
+    "digits_u8.tflite": lite(DIGITS, "u8"),
+    "digits_i8.tflite": lite(DIGITS, "i8"),
+    "digits.tflite": lite(DIGITS),
 }
-NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 #: A guest's contract, and how `@classify` is told it: black on white, bytes, and colour for a gray network.
 DIGIT_GUESTS = {
@@ -175,12 +131,12 @@ DIGIT_GUESTS = {
 }
 
 
-@pytest.mark.parametrize("artifact", DIGITS)
+@pytest.mark.parametrize("artifact", ARTIFACTS_OF_DIGITS)
 @pytest.mark.parametrize("guest", DIGIT_GUESTS)
 def test_one_guest_reads_the_same_digits_on_all(tmp_path: Path, guest: str, artifact: str) -> None:
     require_backend("litert" if artifact.endswith("tflite") else "onnxruntime")
     text, options = DIGIT_GUESTS[guest]
-    (tmp_path / "own.toml").write_text(DIGITS[artifact], encoding="utf-8")
+    (tmp_path / "own.toml").write_text(ARTIFACTS_OF_DIGITS[artifact], encoding="utf-8")
     (tmp_path / "guests.toml").write_text(
         f'[input.picture]\nsize = [8, 8]\n{text}\n[output.digits]\nkind = "probabilities"\ntype = "f32"\n',
         encoding="utf-8",
@@ -191,7 +147,7 @@ def test_one_guest_reads_the_same_digits_on_all(tmp_path: Path, guest: str, arti
         guests=str(tmp_path / "guests.toml"),
         strict="true",
     )
-    pictures = [next((shipped.ROOT / "pictures").glob(f"{name}.*")).name for name in NAMES]
+    pictures = [next((shipped.ROOT / "pictures").glob(f"{name}.*")).name for name in WORDS]
     host = wasinn.Host(graphs={"default": source})
     result = host.run(
         "@classify",

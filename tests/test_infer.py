@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import models
-from conftest import require_backend
+from conftest import Run, require_backend
+from contract_texts import LABELLED_DIGITS, MOBILENET, WORDS, lite
 from wasinn import GraphSource, WasiNNError, shipped
-from wasinn.cli.graphs import parse_graph
+from wasinn.cli.graphs import named_graph
 from wasinn.cli.main import main
 from wasinn.contracts.parse import parse_contract
 from wasinn.errors import ConfigError
@@ -28,29 +28,6 @@ from wasinn.spec import TensorType
 from wasinn.tensors import Tensor
 
 MODELS, PICTURES = shipped.ROOT / "models", shipped.ROOT / "pictures"
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-DIGITS = f"""
-[input.image]
-layout = "NCHW"
-size = [8, 8]
-colour = "GRAY"
-[output.digit]
-kind = "probabilities"
-labels = {list(WORDS)}
-"""
-DIGITS_U8 = DIGITS.replace("NCHW", "NHWC").replace("[output", 'type = "u8"\nquantization = "model"\n[output')
-MOBILENET = """
-[input.image]
-layout = "NCHW"
-size = [224, 224]
-mean = [0.485, 0.456, 0.406]
-std = [0.229, 0.224, 0.225]
-[output.classes]
-kind = "logits"
-labels = "LABELS"
-label_offset = 1
-"""
 ROADSEG = """
 [input.image]
 layout = "NCHW"
@@ -62,22 +39,10 @@ kind = "mask"
 labels = ["background", "road", "curb", "mark"]
 """
 
-Infer = Callable[..., str]
-
 
 @pytest.fixture
-def infer(capsys: pytest.CaptureFixture[str]) -> Iterator[Infer]:
-    """Runs the command; what it wrote to stdout, or to stderr where it ends with the code `fails`."""
-    logger = logging.getLogger("wasinn")
-    before = logger.handlers, logger.level, logger.propagate
-
-    def run(*arguments: object, fails: int = 0) -> str:
-        assert main(["infer", *map(str, arguments)]) == fails
-        out, err = capsys.readouterr()
-        return err if fails else out
-
-    yield run
-    logger.handlers, logger.level, logger.propagate = before
+def infer(run: Run) -> Run:
+    return partial(run, "infer")
 
 
 @pytest.fixture
@@ -85,7 +50,7 @@ def digits(tmp_path: Path) -> Path:
     """A copy of the model, with a contract beside it."""
     path = tmp_path / "digits.onnx"
     shutil.copy(MODELS / "digits.onnx", path)
-    (tmp_path / "digits.onnx.contract.toml").write_text(DIGITS)
+    (tmp_path / "digits.onnx.contract.toml").write_text(LABELLED_DIGITS)
     return path
 
 
@@ -109,7 +74,7 @@ def as_tensor(name: str) -> np.ndarray[Any, Any]:
 # -- pictures -----------------------------------------------------------------------------------------
 
 
-def test_pictures_are_classified_by_the_contract_beside_the_model(infer: Infer, digits: Path) -> None:
+def test_pictures_are_classified_by_the_contract_beside_the_model(infer: Run, digits: Path) -> None:
     results = json.loads(infer(digits, *(picture(word) for word in WORDS), "--json", "--top", 2))
     assert [each["outputs"][0]["top"][0]["label"] for each in results] == list(WORDS)
     for each in results:
@@ -121,7 +86,7 @@ def test_pictures_are_classified_by_the_contract_beside_the_model(infer: Infer, 
         assert each["seconds"] > 0
 
 
-def test_the_text_has_ranks_scores_and_labels(infer: Infer, digits: Path) -> None:
+def test_the_text_has_ranks_scores_and_labels(infer: Run, digits: Path) -> None:
     lines = infer(digits, "--top", 3, picture("seven"), picture("two")).splitlines()
     assert lines[0] == str(picture("seven"))
     assert lines[1] == "  digit  f32 [1,10]  probabilities"
@@ -135,7 +100,7 @@ def test_the_text_has_ranks_scores_and_labels(infer: Infer, digits: Path) -> Non
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "tract"])
-def test_every_backend_answers_the_same(infer: Infer, digits: Path, backend: str) -> None:
+def test_every_backend_answers_the_same(infer: Run, digits: Path, backend: str) -> None:
     require_backend(backend)
     (result,) = json.loads(infer(digits, picture("eight"), "--backend", backend, "--json"))
     assert result["backend"] == backend
@@ -153,15 +118,15 @@ def test_every_backend_answers_the_same(infer: Infer, digits: Path, backend: str
         ("@digits.xml,@digits.bin", "openvino"),
     ],
 )
-def test_the_shipped_models_need_no_more_than_a_picture(infer: Infer, name: str, backend: str) -> None:
+def test_the_shipped_models_need_no_more_than_a_picture(infer: Run, name: str, backend: str) -> None:
     require_backend(backend)
     results = json.loads(infer(name, picture("zero"), picture("seven"), "--json"))
     assert [each["outputs"][0]["top"][0]["index"] for each in results] == [0, 7]
 
 
-def test_a_quantized_model_takes_its_scale_from_its_file(infer: Infer, tmp_path: Path) -> None:
+def test_a_quantized_model_takes_its_scale_from_its_file(infer: Run, tmp_path: Path) -> None:
     require_backend("litert")
-    path = contract(tmp_path, DIGITS_U8)
+    path = contract(tmp_path, lite(LABELLED_DIGITS, "u8"))
     (result,) = json.loads(infer("@digits_u8.tflite", picture("four"), "--contract", path, "--json"))
     assert result["graph"] == "@digits_u8.tflite"
     assert result["inputs"][0]["type"] == "u8"
@@ -173,7 +138,7 @@ def test_a_quantized_model_takes_its_scale_from_its_file(infer: Infer, tmp_path:
 
 def test_affine_quantization_of_the_graph_is_not_done_twice(tmp_path: Path) -> None:
     require_backend("litert")
-    read = parse_contract(_toml(DIGITS_U8), tmp_path)
+    read = parse_contract(_toml(lite(LABELLED_DIGITS, "u8")), tmp_path)
     scores = []
     for option in ("raw", "affine"):
         source = GraphSource.from_files(MODELS / "digits_u8.tflite", quantization=option)
@@ -193,7 +158,7 @@ def _toml(text: str) -> dict[str, Any]:
 
 
 def test_a_picture_without_a_contract_is_an_error_that_tells_how_to_get_one(
-    infer: Infer, tmp_path: Path
+    infer: Run, tmp_path: Path
 ) -> None:
     model = tmp_path / "bare.onnx"
     shutil.copy(MODELS / "digits.onnx", model)
@@ -203,7 +168,7 @@ def test_a_picture_without_a_contract_is_an_error_that_tells_how_to_get_one(
     assert "wasinn inspect --contract @identity.onnx > FILE" in infer("@identity", picture("two"), fails=2)
 
 
-def test_the_answer_is_drawn_beneath_the_picture(infer: Infer, digits: Path, tmp_path: Path) -> None:
+def test_the_answer_is_drawn_beneath_the_picture(infer: Run, digits: Path, tmp_path: Path) -> None:
     infer(digits, picture("two"), picture("six"), "--draw", tmp_path / "drawn.png")
     for name in ("two", "six"):
         drawn = Image.open(tmp_path / f"drawn-{name}.png")
@@ -215,7 +180,7 @@ def test_the_answer_is_drawn_beneath_the_picture(infer: Infer, digits: Path, tmp
 # -- tensors ------------------------------------------------------------------------------------------
 
 
-def test_npy_and_raw_files_give_what_the_picture_gives(infer: Infer, digits: Path, tmp_path: Path) -> None:
+def test_npy_and_raw_files_give_what_the_picture_gives(infer: Run, digits: Path, tmp_path: Path) -> None:
     values = as_tensor("three")
     np.save(tmp_path / "three.npy", values)
     np.save(tmp_path / "wide.npy", values.astype(np.float64))
@@ -229,7 +194,7 @@ def test_npy_and_raw_files_give_what_the_picture_gives(infer: Infer, digits: Pat
         assert each == pytest.approx(scores[0], abs=1e-6)
 
 
-def test_raw_bytes_of_a_wrong_size_name_both_sizes(infer: Infer, digits: Path, tmp_path: Path) -> None:
+def test_raw_bytes_of_a_wrong_size_name_both_sizes(infer: Run, digits: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.tensor"
     path.write_bytes(bytes(64))
     error = infer(digits, path, fails=2)
@@ -242,14 +207,14 @@ def test_raw_bytes_of_a_wrong_size_name_both_sizes(infer: Infer, digits: Path, t
 
 
 def test_a_folder_and_a_picture_in_the_model_s_place_are_said(
-    infer: Infer, digits: Path, tmp_path: Path
+    infer: Run, digits: Path, tmp_path: Path
 ) -> None:
     assert f"'{tmp_path}' is a folder; give the files in it" in infer(digits, tmp_path, fails=2)
     error = infer(picture("two"), digits, fails=2)
     assert "is a picture; the model comes first: wasinn infer MODEL PICTURE" in error
 
 
-def test_real_numbers_for_whole_ones_name_the_option(infer: Infer, tmp_path: Path) -> None:
+def test_real_numbers_for_whole_ones_name_the_option(infer: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 1), np.float32))
     require_backend("litert")
     error = infer("@digits_u8.tflite", tmp_path / "x.npy", fails=1)
@@ -258,9 +223,9 @@ def test_real_numbers_for_whole_ones_name_the_option(infer: Infer, tmp_path: Pat
 
 
 def test_a_contract_that_does_not_fit_is_a_mistake_wherever_it_is_given(
-    infer: Infer, digits: Path, tmp_path: Path
+    infer: Run, digits: Path, tmp_path: Path
 ) -> None:
-    wrong = contract(tmp_path, DIGITS.replace("[8, 8]", "[9, 8]"))
+    wrong = contract(tmp_path, LABELLED_DIGITS.replace("[8, 8]", "[9, 8]"))
     for arguments in ((f"{digits}?contract={wrong}",), (digits, "--contract", wrong)):
         error = infer(*arguments, picture("two"), fails=2)
         assert "layout and size make [1,1,9,8]" in error
@@ -289,12 +254,12 @@ def test_unknown_options_name_the_command_and_the_likely_one(
     assert capsys.readouterr().err.endswith("required: GRAPH\n")
 
 
-def test_raw_bytes_fix_one_dynamic_dimension(infer: Infer, tmp_path: Path) -> None:
+def test_raw_bytes_fix_one_dynamic_dimension(infer: Run, tmp_path: Path) -> None:
     path = tmp_path / "three.tensor"
     np.concatenate([as_tensor("one"), as_tensor("nine")]).tofile(path)
     bare = tmp_path / "bare.onnx"
     shutil.copy(MODELS / "digits_batch.onnx", bare)
-    under = (bare, "--contract", contract(tmp_path, DIGITS))
+    under = (bare, "--contract", contract(tmp_path, LABELLED_DIGITS))
     for arguments in ((bare,), under):
         (result,) = json.loads(infer(*arguments, path, "--json"))
         assert result["inputs"][0]["dims"] == [2, 1, 8, 8]
@@ -302,7 +267,7 @@ def test_raw_bytes_fix_one_dynamic_dimension(infer: Infer, tmp_path: Path) -> No
         assert result["outputs"][0]["statistics"]["count"] == 20
 
 
-def test_numbers_without_a_contract_are_shown_as_such(infer: Infer, tmp_path: Path) -> None:
+def test_numbers_without_a_contract_are_shown_as_such(infer: Run, tmp_path: Path) -> None:
     model = tmp_path / "bare.onnx"
     shutil.copy(MODELS / "digits.onnx", model)
     np.save(tmp_path / "x.npy", as_tensor("five"))
@@ -316,16 +281,14 @@ def test_numbers_without_a_contract_are_shown_as_such(infer: Infer, tmp_path: Pa
     assert "largest  5: " in text
 
 
-def test_wrong_dims_are_the_hosts_own_error_and_exit_with_1(
-    infer: Infer, digits: Path, tmp_path: Path
-) -> None:
+def test_wrong_dims_are_the_hosts_own_error_and_exit_with_1(infer: Run, digits: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", as_tensor("five")[0])
     error = infer(digits, tmp_path / "x.npy", fails=1)
     assert "is the batch dimension missing" in error
     assert "input 'image'" in error
 
 
-def test_nan_is_null_in_json(infer: Infer, tmp_path: Path) -> None:
+def test_nan_is_null_in_json(infer: Run, tmp_path: Path) -> None:
     model = tmp_path / "identity.onnx"
     model.write_bytes(models.identity())
     with DirectGraph("identity", GraphSource.from_files(model)) as graph:
@@ -362,7 +325,7 @@ def two_by_two(tmp_path: Path) -> Path:
     return path
 
 
-def test_inputs_by_name_or_index_and_outputs_in_files(infer: Infer, two_by_two: Path, tmp_path: Path) -> None:
+def test_inputs_by_name_or_index_and_outputs_in_files(infer: Run, two_by_two: Path, tmp_path: Path) -> None:
     folder = tmp_path / "made" / "here"
     a, b = f"a={tmp_path / 'a.npy'}", f"1={tmp_path / 'b.raw'}"
     (result,) = json.loads(infer(two_by_two, "--input", a, "--input", b, "--save", folder, "--json"))
@@ -374,7 +337,7 @@ def test_inputs_by_name_or_index_and_outputs_in_files(infer: Infer, two_by_two: 
     assert [each["name"] for each in result["outputs"]] == ["sum"]
 
 
-def test_mistakes_with_inputs(infer: Infer, two_by_two: Path, tmp_path: Path) -> None:
+def test_mistakes_with_inputs(infer: Run, two_by_two: Path, tmp_path: Path) -> None:
     a, b = tmp_path / "a.npy", tmp_path / "b.raw"
     assert "also needs --input NAME=FILE for: b (f32 [3])" in infer(two_by_two, "--input", f"a={a}", fails=2)
     assert "is given twice" in infer(two_by_two, "--input", f"a={a}", "--input", f"0={a}", fails=2)
@@ -387,7 +350,7 @@ def test_mistakes_with_inputs(infer: Infer, two_by_two: Path, tmp_path: Path) ->
     assert "has no file" in infer(two_by_two, "--input", "a=", fails=2)
 
 
-def test_other_mistakes(infer: Infer, digits: Path, tmp_path: Path) -> None:
+def test_other_mistakes(infer: Run, digits: Path, tmp_path: Path) -> None:
     assert "there is no file" in infer(digits, tmp_path / "missing.png", fails=2)
     fake = tmp_path / "fake.png"
     fake.write_text("no picture")
@@ -408,9 +371,9 @@ def test_other_mistakes(infer: Infer, digits: Path, tmp_path: Path) -> None:
 
 
 def test_a_contract_that_does_not_fit_is_a_mistake_of_the_operator(
-    infer: Infer, digits: Path, tmp_path: Path
+    infer: Run, digits: Path, tmp_path: Path
 ) -> None:
-    path = contract(tmp_path, DIGITS.replace("[8, 8]", "[9, 8]"))
+    path = contract(tmp_path, LABELLED_DIGITS.replace("[8, 8]", "[9, 8]"))
     error = infer(digits, picture("two"), "--contract", path, fails=2)
     assert "[input.image]" in error
     assert "[1,1,9,8]" in error
@@ -440,7 +403,7 @@ def detector(tmp_path: Path) -> Path:
     return path
 
 
-def test_boxes_are_in_pixels_of_the_picture(infer: Infer, detector: Path, tmp_path: Path) -> None:
+def test_boxes_are_in_pixels_of_the_picture(infer: Run, detector: Path, tmp_path: Path) -> None:
     Image.new("RGB", (200, 200), (90, 90, 90)).save(tmp_path / "square.png")
     Image.new("RGB", (200, 100), (90, 90, 90)).save(tmp_path / "wide.png")
     square, wide = json.loads(
@@ -471,21 +434,28 @@ def test_boxes_are_in_pixels_of_the_picture(infer: Infer, detector: Path, tmp_pa
 
 
 def test_graphs_on_the_command_line(digits: Path, tmp_path: Path) -> None:
-    assert parse_graph(str(digits))[0] == "digits.onnx"
-    assert parse_graph("@digits")[0] == "@digits"
-    assert parse_graph(f"mine={digits}?threads=2")[0] == "mine"
-    name, source = parse_graph(f"onnx:{digits}?threads=2&backend=onnxruntime")
+    assert named_graph(str(digits))[0] == "digits.onnx"
+    assert named_graph("@digits")[0] == "@digits"
+    assert named_graph(f"mine={digits}?threads=2")[0] == "mine"
+    name, source = named_graph(f"onnx:{digits}?threads=2&backend=onnxruntime")
     assert (name, source.options.threads, source.backend) == ("digits.onnx", 2, "onnxruntime")
     odd = tmp_path / "a=b,c?d:e.onnx"
     shutil.copy(digits, odd)
-    assert parse_graph(str(odd))[1].model.files == (odd,)
+    assert named_graph(str(odd))[1].model.files == (odd,)
+    parts = [tmp_path / "a=b.xml", tmp_path / "onnx:c.bin"]
+    for part in parts:
+        shutil.copy(digits, part)
+    name, source = named_graph(",".join(map(str, parts)))
+    assert (name, source.model.files) == ("a=b.xml", tuple(parts))
+    name, source = named_graph(f"my net=onnx:{parts[0]}?threads=2")
+    assert (name, source.model.files, source.options.threads) == ("my net", (parts[0],), 2)
     with pytest.raises(ConfigError, match="unknown encoding 'onxx'"):
-        parse_graph("onxx:a.onnx")
+        named_graph("onxx:a.onnx")
     with pytest.raises(ConfigError, match=r"nor does the configuration .* \(known\)"):
-        parse_graph("other", {"known": source})
+        named_graph("other", {"known": source})
 
 
-def test_a_graph_of_a_configuration(infer: Infer, digits: Path, tmp_path: Path) -> None:
+def test_a_graph_of_a_configuration(infer: Run, digits: Path, tmp_path: Path) -> None:
     config = tmp_path / "wasinn.toml"
     (tmp_path / "digits.onnx.contract.toml").rename(tmp_path / "c.toml")
     config.write_text('[graphs.d]\nfiles = ["digits.onnx"]\ncontract = "c.toml"\n')
@@ -496,9 +466,9 @@ def test_a_graph_of_a_configuration(infer: Infer, digits: Path, tmp_path: Path) 
 
 def test_guests_contracts_hold_for_callers(digits: Path, tmp_path: Path) -> None:
     guests = parse_contract(
-        _toml(DIGITS.replace("NCHW", "NHWC").replace("colour", "range=[0,255]\ncolour")), tmp_path
+        _toml(LABELLED_DIGITS.replace("NCHW", "NHWC").replace("colour", "range=[0,255]\ncolour")), tmp_path
     )
-    own = parse_contract(_toml(DIGITS), tmp_path)
+    own = parse_contract(_toml(LABELLED_DIGITS), tmp_path)
     with DirectGraph("d", GraphSource.from_files(digits, contract=own, guests=guests)) as graph:
         feed = graph.feed("image", picture("nine"))
         assert feed.tensor.dims == (1, 8, 8, 1)
@@ -543,7 +513,7 @@ def test_a_graph_from_text_takes_arrays_by_name(digits: Path) -> None:
 
 
 def test_a_batch_of_pictures(tmp_path: Path) -> None:
-    read = parse_contract(_toml(DIGITS.replace("labels", "# labels")), tmp_path)
+    read = parse_contract(_toml(LABELLED_DIGITS.replace("labels", "# labels")), tmp_path)
     with DirectGraph("d", GraphSource.from_files("@digits_batch"), contract=read) as graph:
         feed = graph.feed_picture(None, [picture(word) for word in WORDS])
         assert feed.tensor.dims == (10, 1, 8, 8)
@@ -568,7 +538,7 @@ def test_what_infer_refuses(digits: Path) -> None:
         assert int(graph.infer({0: graph.feed(None, picture("six")).tensor}).outputs[0].argmax()) == 6
 
 
-def test_a_graph_in_a_worker_process(infer: Infer, digits: Path) -> None:
+def test_a_graph_in_a_worker_process(infer: Run, digits: Path) -> None:
     (result,) = json.loads(infer(f"{digits}?isolation=process", picture("six"), "--json"))
     assert result["outputs"][0]["top"][0]["label"] == "six"
 
@@ -589,9 +559,9 @@ def test_the_numbers_of_small_floats_are_those_of_ml_dtypes(name: str) -> None:
 # -- real models --------------------------------------------------------------------------------------
 
 
-def test_mobilenet_on_the_manifests_pictures(infer: Infer, data: Path, tmp_path: Path) -> None:
+def test_mobilenet_on_the_manifests_pictures(infer: Run, data: Path, tmp_path: Path) -> None:
     labels = str(data / "mobilenet_v2" / "imagenet_labels_1001.txt")
-    path = contract(tmp_path, MOBILENET.replace("LABELS", labels))
+    path = contract(tmp_path, MOBILENET.replace("labels.txt", labels))
     images = [data / "images" / f"{name}.bmp" for name in ("cat", "grace_hopper", "bird")]
     model = data / "mobilenet_v2" / "mobilenet_v2.onnx"
     results = json.loads(infer(model, "--contract", path, *images, "--json", "--top", 1))
@@ -601,7 +571,7 @@ def test_mobilenet_on_the_manifests_pictures(infer: Infer, data: Path, tmp_path:
     assert found == [(285, "Egyptian cat"), (652, "military uniform"), (19, "chickadee")]
 
 
-def test_mobilenet_on_a_raw_tensor_gives_the_manifests_numbers(infer: Infer, data: Path) -> None:
+def test_mobilenet_on_a_raw_tensor_gives_the_manifests_numbers(infer: Run, data: Path) -> None:
     folder = data / "mobilenet_v2"
     (result,) = json.loads(
         infer(folder / "mobilenet_v2.onnx", folder / "kitten.tensor", "--top", 3, "--json")
@@ -611,7 +581,7 @@ def test_mobilenet_on_a_raw_tensor_gives_the_manifests_numbers(infer: Infer, dat
     assert [each["value"] for each in found] == pytest.approx([13.693, 11.015, 8.772], abs=2e-3)
 
 
-def test_roadseg_mask_and_overlay(infer: Infer, data: Path, tmp_path: Path) -> None:
+def test_roadseg_mask_and_overlay(infer: Run, data: Path, tmp_path: Path) -> None:
     require_backend("openvino")
     folder = data / "roadseg"
     picture = folder / "empty_road_mapillary.jpg"

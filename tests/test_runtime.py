@@ -89,7 +89,9 @@ def test_a_trace_has_a_line_for_each_call(
         host.run("@infer", ["--name", "m", "--input", "0:f32:1x4:/in/x"], dirs={"/in": tmp_path}, trace=True)
     lines = [record.getMessage() for record in caplog.records if record.name == "wasinn.trace"]
     names = [line.partition("(")[0] for line in lines]
-    assert names == ["load_by_name", "init_execution_context", "set_input", "compute", "get_output"]
+    calls = ["load_by_name", "init_execution_context", "set_input", "compute"]
+    calls += ["graph_metadata", "get_output", "finalize_execution_context", "unload"]
+    assert names == calls
     assert "f32 [1,4] (16 bytes)" in lines[2]
 
 
@@ -339,7 +341,7 @@ def test_without_a_memory_every_call_is_missing_memory(
         (b"#!/bin/sh\n", "not a wasm module"),
         ("/none/guest.wasm", "cannot read the guest '/none/guest.wasm': No such file"),
         ("/", "cannot read the guest '/'"),
-        ("@none", "no guest '@none'; it ships: @bench, .*@classify"),
+        ("@none", "no guest '@none'; it ships: @batch, .*@classify"),
     ],
 )
 def test_what_cannot_run_is_refused_with_the_reason(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +12,17 @@ import pytest
 from PIL import Image
 
 import wasinn
-from conftest import require_backend
+from conftest import Run, require_backend
+from contract_texts import DIGIT_INPUT, MOBILENET_INPUT
 from wasinn import shipped
 from wasinn.cli.looks import looks
-from wasinn.cli.main import main
 from wasinn.cli.statistics import histogram, statistics
 from wasinn.contracts.parse import read_contract
 from wasinn.graphs.recorded import FolderRecorder, Record, Recorded
 from wasinn.imaging.preprocess import preprocess
 from wasinn.spec import TensorType
 
-PICTURE = """
-[input.image]
-layout = "NCHW"
-size = [24, 32]
-mean = [0.485, 0.456, 0.406]
-std = [0.229, 0.224, 0.225]
-"""
+PICTURE = MOBILENET_INPUT.replace("[224, 224]", "[24, 32]")
 BYTES = """
 [input.image]
 port = 3
@@ -38,22 +31,7 @@ layout = "NHWC"
 size = [24, 32]
 colour = "BGR"
 """
-DIGIT = '[input.image]\nlayout = "NCHW"\nsize = [8, 8]\ncolour = "GRAY"\n'
 SEVEN = shipped.ROOT / "pictures" / "seven.png"
-
-Run = Callable[..., str]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command; what it wrote to stdout, or to stderr where it ends with the code `fails`."""
-
-    def go(*arguments: object, fails: int = 0) -> str:
-        assert main([str(each) for each in arguments]) == fails
-        out, err = capsys.readouterr()
-        return err if fails else out
-
-    return go
 
 
 @pytest.fixture
@@ -105,7 +83,9 @@ def test_the_description_says_what_the_tensor_is(run: Run, scene: Path, tmp_path
 
 
 def test_the_guest_takes_what_was_written(run: Run, tmp_path: Path) -> None:
-    text = run("tensor", SEVEN, "--contract", contract(tmp_path, DIGIT), "-o", tmp_path / "seven.tensor")
+    text = run(
+        "tensor", SEVEN, "--contract", contract(tmp_path, DIGIT_INPUT), "-o", tmp_path / "seven.tensor"
+    )
     (spelling,) = (line.split()[-1] for line in text.splitlines() if "for a guest" in line)
     spelling = spelling.replace(str(tmp_path), "t")
     with wasinn.Host(graphs={"digits": wasinn.GraphSource.from_files("@digits")}) as host:
@@ -116,7 +96,7 @@ def test_the_guest_takes_what_was_written(run: Run, tmp_path: Path) -> None:
 
 def test_the_model_gives_the_contract_and_the_scale(run: Run, tmp_path: Path) -> None:
     require_backend("litert")
-    text = DIGIT.replace("NCHW", "NHWC") + 'type = "i8"\nquantization = "model"\n'
+    text = DIGIT_INPUT.replace("NCHW", "NHWC") + 'type = "i8"\nquantization = "model"\n'
     path, file = contract(tmp_path, text), tmp_path / "x.npy"
     error = run("tensor", SEVEN, "--contract", path, "-o", file, fails=2)
     assert "give --model MODEL as well" in error

@@ -11,7 +11,7 @@ from conftest import MakeDriver
 from driver import Driver
 from wasinn.runtime.engine import FUNCTIONS
 
-INVALID, ENCODING, RUNTIME, NOT_FOUND = 1, 2, 5, 8
+INVALID, ENCODING, MODEL_NOT_FOUND = 1, 2, 103
 
 
 def load(driver: Driver, name: bytes, config: bytes) -> tuple[int, int]:
@@ -60,8 +60,11 @@ def test_a_config_that_is_nested_too_deep_is_refused_as_any_other(drive: MakeDri
     assert load(driver, b"model", b"[" * 60_000)[0] in (INVALID, ENCODING)
 
 
-def test_an_unknown_name_with_a_config_is_not_found(drive: MakeDriver) -> None:
-    assert load(drive(), b"nobody", b"{}")[0] == NOT_FOUND
+def test_an_unknown_name_with_a_config_is_no_model(
+    drive: MakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load(drive({"model": models.identity()}), b"nobody", b"{}")[0] == MODEL_NOT_FOUND
+    assert "model_not_found (103): no graph is called 'nobody'; known: model" in reason(caplog)
 
 
 def test_options_that_a_graph_does_not_take_are_told(

@@ -3,7 +3,7 @@
 //
 //   bench ITERATIONS WARMUP OUTPUT_BYTES DIMS NAME_OR_PATH [by-name|by-load]
 
-#include "model.h"
+#include "options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +12,9 @@
 
 const char *program = "bench";
 
-enum { MAX_DIMS = 8 };
-
+// The calls of wasi_nn.h themselves: a measure of the host has nothing of the SDK in it.
 static uint32_t context;
-static struct nn_tensor input;
+static struct nn_raw_tensor input;
 static uint8_t *output;
 static uint32_t output_size, written;
 
@@ -25,14 +24,20 @@ static uint64_t now(void) {
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+_Noreturn static void failed(const char *call, uint32_t code) {
+    nn_fail_call(call, code);
+    complain();
+    exit(1);
+}
+
 // What is measured. Not inlined, so that each loop below runs the same code.
 __attribute__((noinline)) static void iterate(void) {
     uint32_t code = nn_set_input(context, 0, &input);
-    if (code) exit((call_failed("set_input", code), 1));
+    if (code) failed("set_input", code);
     code = nn_compute(context);
-    if (code) exit((call_failed("compute", code), 1));
+    if (code) failed("compute", code);
     code = nn_get_output(context, 0, output, output_size, &written);
-    if (code) exit((call_failed("get_output", code), 1));
+    if (code) failed("get_output", code);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -57,8 +62,8 @@ static uint32_t checksum(const uint8_t *data, uint32_t size) {
 }
 
 int main(int argc, char **argv) {
-    uint32_t dims[MAX_DIMS];
-    int dims_count = argc >= 6 ? parse_dims(argv[4], dims, MAX_DIMS) : -1;
+    uint32_t dims[NN_MAX_RANK];
+    int dims_count = argc >= 6 ? parse_dims(argv[4], dims, NN_MAX_RANK) : -1;
     uint32_t iterations = argc >= 6 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
     const char *how = argc == 7 ? argv[6] : "by-name";
     bool load = !strcmp(how, "by-load");
@@ -72,7 +77,10 @@ int main(int argc, char **argv) {
 
     struct model_choice model = {.name = argv[5], .encoding = NN_AUTODETECT, .target = NN_CPU};
     if (load) model.files[model.file_count++] = argv[5];
-    if (!model_open(&model, &context)) return 1;
+    NN_GRAPH(graph);
+    NN_CONTEXT(opened);
+    if (!model_open(&model, &graph, &opened)) return 1;
+    context = opened.handle;
 
     uint64_t count = 1;
     for (int i = 0; i < dims_count; i++) count *= dims[i];
@@ -88,8 +96,8 @@ int main(int argc, char **argv) {
         return 1;
     }
     fill(values, (uint32_t)count);
-    input = (struct nn_tensor){dims, (uint32_t)dims_count, NN_F32, values,
-                               (uint32_t)(count * sizeof *values)};
+    input = (struct nn_raw_tensor){dims, (uint32_t)dims_count, NN_F32, values,
+                                   (uint32_t)(count * sizeof *values)};
 
     for (uint32_t i = 0; i < warmup; i++) iterate();
     for (uint32_t i = 0; i < iterations; i++) {

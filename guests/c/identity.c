@@ -4,7 +4,7 @@
 //   identity NAME        a model that the host has preloaded under NAME
 //   identity FILE.onnx   a model file, sent to the host as bytes
 
-#include "wasi_nn.h"
+#include <wasi_nn.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,8 @@ static int failed(const char *call, uint32_t code) {
 static uint32_t load_file(const char *path, uint32_t *graph) {
     FILE *file = fopen(path, "rb");
     if (!file) {
-        fprintf(stderr, "identity: %s cannot be opened: is its directory given to the guest (--dir)?\n", path);
+        fprintf(stderr, "identity: %s cannot be opened: is its directory given to the guest (--dir)?\n",
+                path);
         exit(1);
     }
     size_t size = fread(model, 1, sizeof model, file);
@@ -56,7 +57,7 @@ int main(int argc, char **argv) {
     const float input[4] = {1, 2, 3, 4};
     float output[4] = {0};
     const uint32_t dims[] = {1, 4};
-    const struct nn_tensor tensor = {dims, 2, NN_F32, input, sizeof input};
+    const struct nn_raw_tensor tensor = {dims, 2, NN_F32, input, sizeof input};
     code = nn_set_input(context, 0, &tensor);
     if (code) return failed("set_input", code);
     code = nn_compute(context);

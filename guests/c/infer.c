@@ -3,8 +3,9 @@
 //
 // What the model accepts is for the host to say: nothing is checked here that it checks too.
 
-#include "model.h"
+#include "options.h"
 
+#include <file.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,16 +13,14 @@
 
 const char *program = "infer";
 
-enum { MAX_TENSORS = 16, MAX_DIMS = 8, SHOWN = 8 };
+enum { MAX_TENSORS = 16, SHOWN = 8 };
 
 #define TYPES "f16 f32 f64 u8 i32 i64"
 #define NO_TYPE "has a type that is none of " TYPES "; i8 passes as u8"
 static const char *const type_words[] = {"f16", "f32", "f64", "u8", "i32", "i64", NULL};
-static const uint8_t type_sizes[] = {2, 4, 8, 1, 4, 8};
 
 struct input {
     uint32_t index;
-    uint32_t dims[MAX_DIMS];
     struct nn_tensor tensor;
 };
 
@@ -68,13 +67,14 @@ static void parse_input(char *text, struct input *input) {
     input->index = number("--input", text, &end);
     int type_index = word_index(type, type_words);
     if (type_index < 0) usage("--input", NO_TYPE);
-    int count = parse_dims(dims, input->dims, MAX_DIMS);
+    uint32_t sizes[NN_MAX_RANK];
+    int count = parse_dims(dims, sizes, NN_MAX_RANK);
     if (count < 0) usage("--input", "has dimensions that are not like 1x3x224x224");
     uint8_t *data;
     size_t size;
-    if (!file_read(path, &data, &size)) exit(1);
-    input->tensor = (struct nn_tensor){input->dims, (uint32_t)count, (uint8_t)type_index, data,
-                                       (uint32_t)size};
+    if (!nn_file_read(path, &data, &size)) exit((complain(), 1));
+    if (!nn_tensor_of(&input->tensor, (uint8_t)type_index, (uint32_t)count, sizes, data, size))
+        exit((complain(), 1));
 }
 
 static void parse_output(char *text, struct wanted *wanted) {
@@ -86,43 +86,15 @@ static void parse_output(char *text, struct wanted *wanted) {
     if (wanted->type < 0) usage("--output", NO_TYPE);
 }
 
-static double half_value(uint16_t half) {
-    int exponent = half >> 10 & 31, fraction = half & 1023;
-    double value = exponent == 31 ? (fraction ? NAN : INFINITY)
-                   : exponent     ? ldexp(1024 + fraction, exponent - 25)
-                                  : ldexp(fraction, -24);
-    return half >> 15 ? -value : value;
-}
-
-static double value_at(const uint8_t *data, int type, size_t index) {
-    union {
-        uint16_t f16;
-        float f32;
-        double f64;
-        uint8_t u8;
-        int32_t i32;
-        int64_t i64;
-    } v;
-    memcpy(&v, data + index * type_sizes[type], type_sizes[type]);
-    switch (type) {
-        case NN_F16: return half_value(v.f16);
-        case NN_F32: return (double)v.f32;
-        case NN_F64: return v.f64;
-        case NN_U8: return v.u8;
-        case NN_I32: return v.i32;
-        default: return (double)v.i64;
-    }
-}
-
 // The largest values, found one by one: K is small.
-static void print_top(const struct output *output, int type, size_t count, uint32_t top) {
+static void print_top(const struct nn_tensor *output, int type, size_t count, uint32_t top) {
     double last = INFINITY;
     size_t last_at = 0;
     for (uint32_t k = 0; k < top; k++) {
         size_t best_at = count;
         double best = 0;
         for (size_t i = 0; i < count; i++) {
-            double value = value_at(output->data, type, i);
+            double value = nn_number(output->data, (uint8_t)type, i);
             bool printed = k > 0 && (value > last || (value == last && i <= last_at));
             if (printed || isnan(value)) continue;
             if (best_at == count || value > best) best = value, best_at = i;
@@ -134,36 +106,32 @@ static void print_top(const struct output *output, int type, size_t count, uint3
     }
 }
 
-static bool print_output(const struct wanted *wanted, const struct output *output, uint32_t top) {
+static bool print_output(const struct wanted *wanted, const struct nn_tensor *output, uint32_t top) {
     static const char other[] = "--output INDEX:TYPE";
-    uint8_t size = type_sizes[wanted->type];
-    if (!output_check_size(output, wanted->index, type_words[wanted->type], size, other))
-        return false;
+    uint8_t type = (uint8_t)wanted->type;
+    if (!output_check_size(output, wanted->index, type, other)) return false;
     if (!wanted->type_given) output_check_f32(output, wanted->index, other);
-    size_t count = output->size / size;
+    size_t count = output->size / nn_type_size(type);
     printf("output %u: %u bytes\n", (unsigned)wanted->index, (unsigned)output->size);
     if (top) {
         print_top(output, wanted->type, count, top);
         return true;
     }
     for (size_t i = 0; i < count && i < SHOWN; i++)
-        printf(i ? " %.7g" : "%.7g", value_at(output->data, wanted->type, i));
+        printf(i ? " %.7g" : "%.7g", nn_number(output->data, (uint8_t)wanted->type, i));
     printf(count > SHOWN ? " ...\n" : "\n");
     return true;
 }
 
-static bool compute(uint32_t context, const struct input *inputs, int count) {
-    for (int i = 0; i < count; i++) {
-        uint32_t code = nn_set_input(context, inputs[i].index, &inputs[i].tensor);
-        if (code) return call_failed("set_input", code);
-    }
-    uint32_t code = nn_compute(context);
-    return code ? call_failed("compute", code) : true;
+static bool compute(struct nn_context *context, const struct input *inputs, int count) {
+    for (int i = 0; i < count; i++)
+        if (!nn_input_set(context, inputs[i].index, &inputs[i].tensor)) return complain();
+    return nn_context_compute(context) || complain();
 }
 
 int main(int argc, char **argv) {
     struct model_choice model = {.encoding = NN_AUTODETECT, .target = NN_CPU};
-    static struct input inputs[MAX_TENSORS];  // static: their tensors point into them
+    static struct input inputs[MAX_TENSORS];
     struct wanted outputs[MAX_TENSORS] = {{0, NN_F32, false}};
     int input_count = 0, output_count = 0;
     uint32_t top = 0, repeat = 1;
@@ -207,16 +175,17 @@ int main(int argc, char **argv) {
     if (!model.name == !model.file_count) usage("one of --model and --name", "is needed");
     if (!output_count) output_count = 1;
 
-    uint32_t context;
-    if (!model_open(&model, &context)) return 1;
+    NN_GRAPH(graph);
+    NN_CONTEXT(context);
+    NN_TENSOR(output);
+    if (!model_open(&model, &graph, &context)) return 1;
     for (uint32_t n = 0; n < repeat; n++)
-        if (!compute(context, inputs, input_count)) return 1;
+        if (!compute(&context, inputs, input_count)) return 1;
 
     FILE *file = save ? fopen(save, "wb") : NULL;
     bool saved = !save || file, printed = true;
-    struct output output = {0};
     for (int i = 0; i < output_count; i++) {
-        if (!output_read(context, outputs[i].index, &output)) return 1;
+        if (!nn_output_get(&context, outputs[i].index, &output)) return complain(), 1;
         printed = print_output(&outputs[i], &output, top) && printed;
         if (file && fwrite(output.data, 1, output.size, file) != output.size) saved = false;
     }

@@ -8,7 +8,7 @@
 // Each request does the whole sequence, graph included, because hosts give each request an
 // instance of its own. No libc: an instance should cost next to nothing.
 
-#include "wasi_nn.h"
+#include <wasi_nn.h>
 
 #define EXPORT(name) __attribute__((export_name(name)))
 
@@ -34,7 +34,7 @@ EXPORT("handle") int32_t handle(const uint8_t *request, uint32_t size) {
     static const char name[] = "tiny";
     static const uint32_t dims[] = {1, VALUES};
     // The model's input is the head of the request; the rest is there only to be carried.
-    const struct nn_tensor tensor = {dims, 2, NN_F32, request, VALUES * sizeof(float)};
+    const struct nn_raw_tensor tensor = {dims, 2, NN_F32, request, VALUES * sizeof(float)};
     if (size < tensor.data_size) return -NN_INVALID_ARGUMENT;
 
     uint32_t graph, context, written = 0;

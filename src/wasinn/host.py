@@ -9,20 +9,22 @@ Lifetimes, as the tests hold them (docs/lifetimes.md has the table):
   read, but takes no input and computes no more.
 * A call that fails changes nothing: an input that was refused leaves the one before it.
 * Outputs belong to the last compute. A compute that fails, and an input that is set after it, take
-  them away: they are never stale.
+  them away: they are never stale. An execution that streams says itself what can be read.
 * A name that is loaded gives the same handle until it is unloaded.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from wasinn.backends.base import Execution, Interruptible, Model
+from wasinn.backends.base import Configurable, Execution, Interruptible, Model, Streaming, Usage
 from wasinn.errors import WasiNNError, invalid_argument, runtime_error
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.loading import Loading, opening
@@ -36,6 +38,8 @@ from wasinn.spec import Encoding, ErrorCode, Target
 from wasinn.tensors import Tensor, TensorSpec, element_count, fit, format_dims
 
 logger = logging.getLogger("wasinn.host")
+
+Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Stats:
     """What one instance has asked of the host. Times in seconds, sizes in bytes.
 
     `calls` counts WASI-NN calls by name, those that failed included. `backends` counts loaded
-    graphs by the name of their backend, `isolated` those of them that live in worker processes.
+    graphs by the name of their backend, `isolated` those of them that live in worker processes. The
+    tokens are those of language models; `generate_seconds` is what writing them took.
     """
 
     calls: Counts = field(default_factory=Counts)
@@ -72,18 +77,24 @@ class Stats:
     load_seconds: float = 0.0
     backends: Counts = field(default_factory=Counts)
     isolated: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    generate_seconds: float = 0.0
 
 
 class GraphHandle:
     """A graph as one instance sees it."""
 
-    def __init__(self, loaded: LoadedGraph, name: str | None) -> None:
+    def __init__(self, loaded: LoadedGraph, name: str | None, configurable: bool = False) -> None:
         self.graph = loaded.graph
         self.backend = loaded.backend
         self.encoding = loaded.encoding
         self.isolated = loaded.isolated
         self.label = loaded.label
+        self.bound = loaded.told
         self.name = name
+        #: Whether options change what it does.
+        self.configurable = configurable
         self.live = True
 
 
@@ -97,6 +108,9 @@ class Context:
         #: The bytes that it holds of each input.
         self.sizes = [0] * len(graph.graph.inputs)
         self._ready = False
+        #: The execution, if it streams.
+        self.streaming = _streaming(execution)
+        self._usage = Usage()
 
     def accept_input(self, index: int, tensor: Tensor) -> None:
         self.execution.set_input(index, tensor)
@@ -104,7 +118,23 @@ class Context:
         self._ready = False
 
     def missing_inputs(self) -> list[int]:
-        return [index for index, given in enumerate(self._given) if not given]
+        if False not in self._given:  # the common case
+            return []
+        specs = self.graph.graph.inputs
+        return [index for index, given in enumerate(self._given) if not given and not specs[index].optional]
+
+    def is_ready(self, index: int) -> bool:
+        """Whether an output can be read."""
+        return self.ready if self.streaming is None else self.streaming.is_ready(index)
+
+    def count_tokens(self, stats: Stats) -> None:
+        """Adds to `stats` what the execution has read and written since the last time."""
+        if self.streaming is not None:
+            before, now = self._usage, self.streaming.usage
+            self._usage = now
+            stats.prompt_tokens += now.prompt_tokens - before.prompt_tokens
+            stats.generated_tokens += now.generated_tokens - before.generated_tokens
+            stats.generate_seconds += now.generate_seconds - before.generate_seconds
 
     @property
     def ready(self) -> bool:
@@ -112,6 +142,19 @@ class Context:
 
     def set_ready(self, ready: bool) -> None:
         self._ready = ready
+
+
+#: Whether executions of a class stream: asking the protocol takes microseconds.
+_STREAMS: dict[type, bool] = {}
+
+
+def _streaming(execution: Execution) -> Streaming | None:
+    """The execution, if it streams."""
+    kind = type(execution)
+    streams = _STREAMS.get(kind)
+    if streams is None:
+        streams = _STREAMS[kind] = isinstance(execution, Streaming)
+    return execution if streams else None  # type: ignore[return-value]
 
 
 class GuestHost:
@@ -166,22 +209,33 @@ class GuestHost:
         return self._add_graph(self._load(loading, lambda: self._shared.loader.load(source, loading)), None)
 
     def load_by_name(self, name: str, config: str | None = None) -> int:
-        """The handle of the registry's graph `name`; the same one until it is unloaded."""
+        """The handle of the registry's graph `name`; the same one until it is unloaded. `config`: options
+        as a JSON object, for a graph that takes any."""
         options = _options(name, config) if config is not None else ()
-        if options and self._option_warnings < _MAX_OPTION_WARNINGS:
-            self._option_warnings += 1
-            shown = ", ".join(_shown(option) for option in options[:20])
-            logger.warning("graph %s takes no options; ignored: %s", _shown(name, repr), shown)
         handle = self._by_name.get(name)
         if handle is not None:
+            self._warn_of_options(name, options, self._graphs[handle].configurable)
             return handle
         self._shared.permissions.check_name(name)
         self._check_graph_count()
         shared, loading = self._shared, Loading()
         loaded = self._load(loading, lambda: shared.registry.get(name, shared.loader, loading))
+        if options and config is not None and isinstance(loaded.graph, Configurable):
+            configured = functools.partial(loaded.graph.with_options, config)
+            loaded = replace(loaded, graph=self._opening(configured))
+        else:
+            self._warn_of_options(name, options, False)
         handle = self._add_graph(loaded, name)
         self._by_name[name] = handle
         return handle
+
+    def _warn_of_options(self, name: str, options: Sequence[str], live: bool) -> None:
+        """A line in the log about options that change nothing; `live`: because the graph is loaded."""
+        if options and self._option_warnings < _MAX_OPTION_WARNINGS:
+            self._option_warnings += 1
+            shown = ", ".join(_shown(option) for option in options[:20])
+            why = "is loaded already, and keeps its options" if live else "takes no options"
+            logger.warning("graph %s %s; ignored: %s", _shown(name, repr), why, shown)
 
     def _worker_pool(self) -> WorkerPool:
         if self._workers is None:
@@ -209,18 +263,21 @@ class GuestHost:
             self._by_name.pop(handle.name, None)
 
     def graph_metadata(self, graph: int) -> bytes:
-        """The model metadata of the Open Inference Protocol, as JSON."""
+        """The model metadata of the Open Inference Protocol, with the contract that holds for guests where
+        there is one, as JSON."""
         handle = self._graph(graph)
-        return json.dumps(metadata(handle.name or "", handle.backend, handle.graph, handle.label)).encode()
+        found = metadata(handle.name or "", handle.backend, handle.graph, handle.label, handle.bound)
+        return json.dumps(found).encode()
 
     def _add_graph(self, loaded: LoadedGraph, name: str | None) -> int:
+        configurable = isinstance(loaded.graph, Configurable)
         recording = self._shared.recording
         if recording is not None:
             graph = recording.around(loaded.graph, name, loaded.encoding.label, loaded.backend)
             loaded = replace(loaded, graph=graph)
         number = self._next_graph
         self._next_graph += 1
-        self._graphs[number] = GraphHandle(loaded, name)
+        self._graphs[number] = GraphHandle(loaded, name, configurable)
         self.stats.backends[loaded.backend] += 1
         self.stats.isolated += loaded.isolated
         return number
@@ -278,11 +335,15 @@ class GuestHost:
                 f"this instance holds {_MAX_ISOLATED_CONTEXTS} contexts of graphs in worker processes, which "
                 "is all it may; finalize one",
             )
+        return self._opening(handle.graph.open)
+
+    def _opening(self, open_one: Callable[[], Opened]) -> Opened:
+        """Calls `open_one`, which may open a context in a worker process: `interrupt` can end it."""
         self._loading = opening.loading = Loading()
         try:
             if self._interrupted is not None:
                 raise runtime_error(f"the run was ended: {self._interrupted}")
-            return handle.graph.open()
+            return open_one()
         finally:
             self._loading = opening.loading = None
 
@@ -332,10 +393,14 @@ class GuestHost:
             tensor = fit(spec, tensor)
         elif not spec.any_type and tensor.type is not spec.type and tensor.type is not spec.type.wire:
             raise invalid_argument(f"wanted {spec.type.label}, got {tensor}")
+        elif spec.dims is None and element_count(tensor.dims) * tensor.type.size != len(tensor.data):
+            # Guests give a prompt the dims [1], whatever its length.
+            tensor = Tensor((len(tensor.data) // tensor.type.size,), tensor.type, tensor.data)
         size = len(tensor.data)
         if size != found.sizes[index]:
             self._account(found, index, size)
         found.accept_input(index, tensor)
+        found.count_tokens(self.stats)
         self.stats.bytes_in += len(tensor.data)
 
     def _account(self, found: Context, index: int, size: int) -> None:
@@ -354,42 +419,75 @@ class GuestHost:
     def compute(self, context: int) -> None:
         """Runs the graph on the inputs given."""
         found = self._live_context(context, "computes no more")
+        self._check_inputs(found)
+        self._run(found, found.execution.compute)
+
+    def _check_inputs(self, found: Context) -> None:
+        """Raises WasiNNError (invalid_argument) for inputs that were not set."""
         missing = found.missing_inputs()
         if missing:
             specs = found.graph.graph.inputs
             listed = ", ".join(f"{index} ({specs[index].name!r}, {specs[index]})" for index in missing)
-            raise invalid_argument(
-                f"the graph has {len(specs)} inputs and these were not set: {listed}; call set_input first"
-            )
+            count = "1 input" if len(specs) == 1 else f"{len(specs)} inputs"
+            raise invalid_argument(f"the graph has {count}, and not set were: {listed}; call set_input first")
+
+    def _run(self, found: Context, compute: Callable[[], None]) -> None:
+        """Calls `compute`, on the clock."""
         if self._interrupted is not None:
             raise runtime_error(f"the run was ended: {self._interrupted}")
         found.set_ready(False)
         start = time.perf_counter()
         try:
-            found.execution.compute()
+            compute()
         finally:
             self.stats.compute_seconds += time.perf_counter() - start
             self.stats.computes += 1
+            found.count_tokens(self.stats)
         found.set_ready(True)
 
     def output(self, context: int, key: int | str) -> Tensor:
         """An output of the last compute, as a view of the runtime's buffer."""
         found = self.context(context)
+        return found.execution.output(self._ready_output(found, key, "compute"))
+
+    def _ready_output(self, found: Context, key: int | str, call: str) -> int:
+        """The index of an output that can be read. Raises WasiNNError."""
         index = _port(found.graph.graph.outputs, key, "output")
-        if not found.ready:
-            raise runtime_error(f"output {key} is not there: call compute first (also after each set_input)")
-        return found.execution.output(index)
+        if not found.is_ready(index):
+            raise runtime_error(f"output {key} is not there: call {call} first (also after each set_input)")
+        return index
 
     def output_spec(self, context: int, key: int | str) -> TensorSpec:
         """The spec of an output, by index or by name. Raises WasiNNError (invalid_argument)."""
         specs = self.context(context).graph.graph.outputs
         return specs[_port(specs, key, "output")]
 
-    def streaming_call(self, context: int, call: str) -> None:
-        """WasmEdge's calls that stream: what serves them is a graph that can."""
-        graph = self._live_context(context, "computes no more").graph
+    # -- WasmEdge's calls that stream -------------------------------------------------------
+
+    def compute_single(self, context: int) -> None:
+        """Generates one token. Raises WasiNNError, also at the end (end_of_sequence)."""
+        found = self._live_context(context, "computes no more")
+        execution = self._streaming(found, "compute_single")
+        self._check_inputs(found)
+        self._run(found, execution.compute_single)
+
+    def output_single(self, context: int, key: int | str) -> Tensor:
+        """What the last `compute_single` added to an output."""
+        found = self.context(context)
+        execution = self._streaming(found, "get_output_single")
+        return execution.output_single(self._ready_output(found, key, "compute_single"))
+
+    def fini_single(self, context: int) -> None:
+        """Ends the sequence: the next compute starts anew."""
+        found = self.context(context)
+        self._streaming(found, "fini_single").fini_single()
+
+    def _streaming(self, found: Context, call: str) -> Streaming:
+        if found.streaming is not None:
+            return found.streaming
+        encoding = found.graph.encoding.label
         raise invalid_argument(
-            f"{call} is for language models that stream; this {graph.encoding.label} graph computes at once"
+            f"{call} is for language models that stream; this {encoding} graph computes at once"
         )
 
     def _live_context(self, number: int, what_not: str) -> Context:

@@ -62,7 +62,7 @@ class TensorSpec:
     the operator set `dims = "reshape"`). `any_type` says that the model does not tell the type: the
     one that a guest names counts (so that bool and bf16, which it has no names for, cannot be meant).
     `quantization` is the format's own, or None. `aliases` are other names by which a guest may name
-    the port.
+    the port. An input that is `optional` need not be set.
     """
 
     name: str
@@ -72,6 +72,7 @@ class TensorSpec:
     any_size: bool = False
     any_type: bool = False
     aliases: tuple[str, ...] = ()
+    optional: bool = False
 
     @functools.cached_property
     def static_dims(self) -> tuple[int, ...] | None:
@@ -116,14 +117,15 @@ class Tensor:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The same memory as an array of `dims`; bf16 and f8 come as unsigned integers of their width."""
-        dtype = _TO_NUMPY.get(self.type) or np.dtype(f"<u{self.type.size}")
+        dtype = NUMPY.get(self.type) or np.dtype(f"<u{self.type.size}")
         return np.frombuffer(self.data, dtype).reshape(self.dims)
 
     def __str__(self) -> str:
         return f"{self.type.label} {format_dims(self.dims)} ({len(self.data)} bytes)"
 
 
-_TO_NUMPY: dict[TensorType, np.dtype[Any]] = {
+#: NumPy's types; it has none for bf16 and the f8.
+NUMPY: dict[TensorType, np.dtype[Any]] = {
     TensorType.F16: np.dtype("<f2"),
     TensorType.F32: np.dtype("<f4"),
     TensorType.F64: np.dtype("<f8"),
@@ -137,7 +139,20 @@ _TO_NUMPY: dict[TensorType, np.dtype[Any]] = {
     TensorType.U32: np.dtype("<u4"),
     TensorType.U64: np.dtype("<u8"),
 }
-_FROM_NUMPY = {dtype.newbyteorder("="): tensor_type for tensor_type, dtype in _TO_NUMPY.items()}
+_FROM_NUMPY = {dtype.newbyteorder("="): tensor_type for tensor_type, dtype in NUMPY.items()}
+
+#: The types whose numbers can be computed with.
+FLOATS = (TensorType.F16, TensorType.F32, TensorType.F64)
+INTEGERS = (
+    TensorType.U8,
+    TensorType.I8,
+    TensorType.U16,
+    TensorType.I16,
+    TensorType.U32,
+    TensorType.I32,
+    TensorType.U64,
+    TensorType.I64,
+)
 
 
 def element_count(dims: Sequence[int]) -> int:

@@ -2,8 +2,8 @@
 // The canonical ABI of components as wasm32 C sees it.
 //
 // A list or a string is an address and a count. A resource is a number: `own` says that whoever has it must
-// drop it or give it away, `borrow` that it is lent for the length of a call. What a call returns is one word,
-// or it is written to where the last parameter points. What the host writes lies in memory from
+// drop it or give it away, `borrow` that it is lent for the length of a call. What a call returns is one
+// word, or it is written to where the last parameter points. What the host writes lies in memory from
 // `cabi_realloc`, and is the guest's to free.
 #ifndef COMPONENT_ABI_H
 #define COMPONENT_ABI_H

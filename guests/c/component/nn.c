@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calls of ../wasi_nn.h over the component interface wasi:nn, so that the guests of this folder's parent
-// become components as they are.
+// The calls of sdk/c/wasi_nn.h over the component interface wasi:nn, so that the guests of this folder's
+// parent become components as they are.
 //
 // One difference: `compute` takes the inputs away, so that each must be set before every compute.
 
-#include "../wasi_nn.h"
+#include <wasi_nn.h>
 #include "wit_nn.h"
 
 #include <stdio.h>
@@ -24,7 +24,16 @@ struct context {
 
 static char *reason;
 
-const char *nn_reason(void) { return reason ? reason : "it gave no reason"; }
+static uint32_t copy(const char *text, uint32_t size, char *buffer, uint32_t buffer_size, uint32_t *written) {
+    *written = size;
+    if (size > buffer_size) return NN_TOO_LARGE;
+    if (size) memcpy(buffer, text, size);
+    return NN_SUCCESS;
+}
+
+uint32_t nn_last_error(char *buffer, uint32_t buffer_size, uint32_t *written) {
+    return copy(reason, reason ? (uint32_t)strlen(reason) : 0, buffer, buffer_size, written);
+}
 
 static uint32_t errno_of(uint32_t code) {
     switch (code) {
@@ -89,7 +98,10 @@ uint32_t nn_init_execution_context(uint32_t graph, uint32_t *context) {
     struct result result;
     graph_context(graph, &result);
     uint32_t code = given(&result, &made->handle);
-    *context = (uint32_t)made;
+    if (code)
+        free(made);
+    else
+        *context = (uint32_t)made;
     return code;
 }
 
@@ -111,7 +123,7 @@ static struct named_tensor *input_of(struct context *context, uint32_t index) {
     return input;
 }
 
-uint32_t nn_set_input(uint32_t context, uint32_t index, const struct nn_tensor *tensor) {
+uint32_t nn_set_input(uint32_t context, uint32_t index, const struct nn_raw_tensor *tensor) {
     static const uint8_t types[] = {WIT_FP16, WIT_FP32, WIT_FP64, WIT_U8, WIT_I32, WIT_I64};
     struct named_tensor *input = input_of((struct context *)context, index);
     if (!input) return refused(NN_TOO_LARGE, "a guest of this kind sets at most 16 inputs");
@@ -153,6 +165,23 @@ uint32_t nn_get_output(uint32_t handle, uint32_t index, void *buffer, uint32_t b
     if (fits && data.size) memcpy(buffer, data.data, data.size);
     if (data.size) free(data.data);
     return fits ? NN_SUCCESS : refused(NN_TOO_LARGE, "the buffer for the output is too small");
+}
+
+IMPORT("wasinn:nn/introspection@0.1.0", "graph-metadata")
+void wit_graph_metadata(uint32_t graph, struct result *json);
+
+uint32_t nn_graph_metadata(uint32_t graph, char *buffer, uint32_t buffer_size, uint32_t *written) {
+    struct result result;
+    wit_graph_metadata(graph, &result);
+    *written = 0;
+    uint32_t code = NN_RUNTIME_ERROR;
+    if (result.failed) {
+        refused(code, "the host has no metadata of this graph");
+    } else {
+        code = copy(result.list.data, result.list.size, buffer, buffer_size, written);
+    }
+    if (result.list.size) free(result.list.data);
+    return code;
 }
 
 uint32_t nn_unload(uint32_t graph) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A component that exports functions for others to call, and needs nothing but wasi:nn:
 //
-//   infer:    func(graph: string, dims: list<u32>, ty: tensor-type, data: list<u8>) -> result<list<u8>, string>
+//   infer:    func(graph: string, dims: list<u32>, ty: tensor-type, data: list<u8>)
+//                 -> result<list<u8>, string>
 //   classify: func(graph: string, dims: list<u32>, values: list<f32>, count: u32)
 //                 -> result<list<tuple<u32, f32>>, string>
 //   describe: func(graph: string) -> result<string, string>

@@ -1,131 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest in Python: classifies pictures and raw tensors with a model of the host's.
+"""A guest in Python: the best classes of pictures.
 
-    wasinn run classify.wasm -- [--name NAME] [--top K] FILE...
+    wasinn run --graph default=onnx:@digits --dir pictures::/p classify.wasm [--name NAME] [--top K] [--tsv] \
+        PICTURE...
 
-FILE is a PNG, PPM, PGM or BMP picture, resized to the model's input and scaled to 0..1; or else the bytes
-of the input tensor as they are. What the model takes is asked of the host. For each file the largest values
-of the first output are printed with their places.
+What the model takes and what its classes are called is asked of the host. The function `infer` is for hosts
+that bring the tensors themselves.
 """
 
-import json
-import math
 import sys
-from array import array
 
-import pictures
 import wit_world
 from componentize_py_types import Err
-from wit_world import exports
-from wit_world.imports import environment, graph, inference, introspection
-from wit_world.imports.tensor import Tensor, TensorType
+from wasinn_guest import (
+    Context,
+    Graph,
+    Image,
+    Metadata,
+    NnError,
+    Tensor,
+    are_probabilities,
+    command,
+    dequantize,
+    preprocess,
+    softmax,
+    top_k,
+)
+from wit_world.imports.tensor import TensorType as WitType
 from wit_world.imports.values import Value
 
-TYPES = {"FP32": TensorType.FP32, "UINT8": TensorType.U8}
-SIZES = {TensorType.FP32: 4, TensorType.U8: 1}
+USAGE = "usage: classify [--name NAME] [--top K] [--tsv] PICTURE..."
+#: Tensor types by their names in `wasi:nn`.
+TYPES = {"FP16": "f16", "FP32": "f32", "FP64": "f64", "BF16": "bf16", "U8": "u8", "I32": "i32", "I64": "i64"}
+NAMES = {mine: theirs for theirs, mine in TYPES.items()}
 
 
-class GuestError(Exception):
-    """What the user is told before the guest fails."""
+def main(arguments: list[str]) -> int:
+    """Classify each picture; 1 where one is bad or an option is."""
+    name, top, tsv, pictures = "default", 5, False, []
+    words = iter(arguments)
+    for word in words:
+        if word == "--name":
+            name = next(words, "")
+        elif word == "--top" and (number := next(words, "")).isdecimal():
+            top = int(number)
+        elif word == "--tsv":
+            tsv = True
+        elif word.startswith("--"):
+            print(f"classify: {word} is no option, or lacks its value; {USAGE}", file=sys.stderr)
+            return 1
+        else:
+            pictures.append(word)
+    if not pictures:
+        print(f"classify: no picture is given; {USAGE}", file=sys.stderr)
+        return 1
+    bad = 0
+    with Graph.by_name(name) as graph, graph.context() as context:
+        metadata = graph.metadata()
+        contract = metadata.input_contract()
+        for picture in pictures:
+            try:
+                tensor = preprocess(Image.open(picture), contract)
+            except NnError as error:
+                print(f"classify: {error}", file=sys.stderr)
+                bad = 1
+                continue
+            context.set_input(contract.index, tensor)
+            context.compute()
+            show(picture, scores_of(context, metadata), metadata, top, tsv)
+    return bad
 
 
-class Run(exports.Run):
-    """The export `wasi:cli/run`: componentize-py finds the class by its name."""
+def scores_of(context: Context, metadata: Metadata) -> list[float]:
+    """The model's probabilities: of logits, or of what cannot be probabilities, the softmax."""
+    contract = metadata.output_contract()
+    scores = list(dequantize(context.output(contract.index), contract.quantization))
+    if contract.kind == "logits" or (contract.kind == "raw" and not are_probabilities(scores)):
+        return softmax(scores)
+    return scores
 
-    def run(self) -> None:
-        try:
-            main(environment.get_arguments()[1:])
-        except GuestError as error:
-            print(f"classify: {error}", file=sys.stderr)
-            # How a function of the type `result` fails: the exit code is 1.
-            raise Err(None) from None
+
+def show(picture: str, scores: list[float], metadata: Metadata, top: int, tsv: bool) -> None:
+    best = top_k(scores, top)
+    labels = [metadata.output_contract().label(index) for index, _ in best]
+    if tsv:
+        for rank, ((index, score), label) in enumerate(zip(best, labels, strict=True), 1):
+            print(f"{picture}\t{rank}\t{index}\t{score:.6g}\t{label}")
+        return
+    print(picture)
+    names = [label or f"class {index}" for label, (index, _) in zip(labels, best, strict=True)]
+    width = max(map(len, names), default=0)
+    shares = are_probabilities([score for _, score in best])
+    for rank, (label, (_, score)) in enumerate(zip(names, best, strict=True), 1):
+        number = f"{100 * score:6.2f}%" if shares else f"{score:12.3f}"
+        print(f"{rank:3}  {label:{width}}  {number}")
+
+
+#: The export `wasi:cli/run`; componentize-py finds it by its name.
+Run = command(main, "classify")
 
 
 class WitWorld(wit_world.WitWorld):
     """The exported functions that are in no interface: componentize-py finds this class by its name too."""
 
     def infer(self, model: str, inputs: list[Value]) -> list[Value]:
+        """All outputs of a model of the host's. An `Err` is how a function fails that returns a result."""
         try:
-            with checked(graph.load_by_name, model) as loaded:
-                context = checked(loaded.init_execution_context)
-            # The context keeps the graph alive.
-            with context:
-                tensors = [(each.name, Tensor(each.dims, each.ty, each.data)) for each in inputs]
-                return [given_back(*output) for output in checked(context.compute, tensors)]
-        except GuestError as error:
+            with Graph.by_name(model) as graph, graph.context() as context:
+                given = [(each.name, Tensor(TYPES[each.ty.name], each.dims, each.data)) for each in inputs]
+                return [value(name, tensor) for name, tensor in context.run(given)]
+        except NnError as error:
             raise Err(str(error)) from None
 
 
-def given_back(name: str, tensor: Tensor) -> Value:
-    with tensor:
-        return Value(name, tensor.dimensions(), tensor.ty(), tensor.data())
-
-
-def main(arguments: list[str]) -> None:
-    name, top, files = "default", "5", []
-    words = iter(arguments)
-    for word in words:
-        if word == "--name":
-            name = next(words, "")
-        elif word == "--top":
-            top = next(words, "")
-            if not top.isdecimal():
-                raise GuestError(f"--top needs a number, not {top!r}")
-        elif word.startswith("--"):
-            raise GuestError(f"there is no option {word}: there are --name NAME and --top K")
-        else:
-            files.append(word)
-    if not files:
-        raise GuestError("no file is given")
-    with checked(graph.load_by_name, name) as model:
-        port = json.loads(checked(introspection.graph_metadata, model))["inputs"][0]
-        if port["datatype"] not in TYPES:
-            raise GuestError(f"the model takes {port['datatype']}; this guest gives {', '.join(TYPES)}")
-        with checked(model.init_execution_context) as context:
-            for file in files:
-                values = classify(context, port, file)
-                best = sorted(range(len(values)), key=lambda place: -values[place])[: int(top)]
-                print(file)
-                for place in best:
-                    print(f"{place} {values[place]:.3f}")
-
-
-def classify(context: inference.GraphExecutionContext, port: dict, file: str) -> array:
-    """The values of the first output."""
-    try:
-        with open(file, "rb") as opened:
-            content = opened.read()
-    except OSError as error:
-        raise GuestError(f"{file}: {error.strerror} (a guest sees only what --dir gives it)") from None
-    kind = TYPES[port["datatype"]]
-    # A size that the model leaves open is -1.
-    dims = [max(1, size) for size in port["shape"]]
-    if pictures.is_picture(content):
-        try:
-            content = pictures.to_tensor(content, dims, as_bytes=kind is TensorType.U8)
-        except ValueError as error:
-            raise GuestError(f"{file}: {error}") from None
-    elif len(content) != math.prod(dims) * SIZES[kind]:
-        size = math.prod(dims) * SIZES[kind]
-        raise GuestError(f"{file} has {len(content)} bytes; {dims} of {port['datatype']} has {size}")
-    # `compute` takes the tensor away, so it is not this guest's to drop. The outputs are.
-    outputs = checked(context.compute, [(port["name"], Tensor(dims, kind, content))])
-    with outputs[0][1] as scores:
-        values = array("B" if scores.ty() is TensorType.U8 else "f", scores.data())
-    for _, other in outputs[1:]:
-        with other:
-            pass
-    return values
-
-
-def checked(function, *arguments):
-    """Calls what may fail. A failure is an `Err`: of an error resource that has the reason, or of text."""
-    try:
-        return function(*arguments)
-    except Err as error:
-        if isinstance(error.value, str):
-            reason = error.value
-        else:
-            with error.value as resource:  # dropped at once, and not when Python collects its garbage
-                reason = resource.data()
-        raise GuestError(reason) from None
+def value(name: str, tensor: Tensor) -> Value:
+    return Value(name, list(tensor.dims), WitType[NAMES[tensor.type.wire.value]], bytes(tensor.data))

@@ -7,6 +7,7 @@ pixels of the picture; everything else stays real numbers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,15 +149,11 @@ def aligned(a: Answer, b: Answer) -> tuple[Array, Array]:
     values, first = b.values, b.first
     one, other = a.contract.labels, b.contract.labels
     if one is not None and other is not None and one != other:
-        try:
-            order = class_order(a.contract, b.contract, len(b.values), "labels")
-        except ConfigError:
-            order = None  # nothing in common: the lines are all there is
-        else:
+        places = _places(a.contract, b.contract, len(b.values))
+        if places is not None:
             first = a.first
-        if order is not None:
-            values = np.array([b.values[at] if at >= 0 else 0.0 for at in order])
-            lost = float(np.delete(b.values, [at for at in order if at >= 0]).sum())
+            values = np.where(places >= 0, b.values[places], 0.0)
+            lost = float(np.delete(b.values, places[places >= 0]).sum())
             if lost > 0:  # what only `b` knows goes to a line of its own, after all others
                 end = max(a.first + len(a.values), first + len(values))
                 values = np.concatenate([values, np.zeros(end - first - len(values)), [lost]])
@@ -166,6 +163,17 @@ def aligned(a: Answer, b: Answer) -> tuple[Array, Array]:
     left[a.first - low : a.first - low + len(a.values)] = a.values
     right[first - low : first - low + len(values)] = values
     return left, right
+
+
+@functools.lru_cache(maxsize=64)  # a search asks for the same few thousands of times
+def _places(one: OutputContract, other: OutputContract, count: int) -> Array | None:
+    """For each class of `one` the place among the `count` values of `other`, -1 where it has none; None where
+    the two have nothing in common, and their lines are all there is."""
+    try:
+        order = class_order(one, other, count, "labels")
+    except ConfigError:
+        return None
+    return np.array(range(count) if order is None else order, np.intp)
 
 
 def _classes(a: Answer, b: Answer, k: int) -> Difference:

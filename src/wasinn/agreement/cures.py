@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wasinn.agreement.hypotheses import CAST, SIZE_SWAPPED, TRANSPOSED, TWICE, Assumption, Hypothesis
+from wasinn.agreement.hypotheses import Assumption, Hypothesis
 from wasinn.agreement.search import applied
 from wasinn.contracts.contract import Contract, ImageContract
 from wasinn.tensors import format_dims
@@ -146,10 +146,6 @@ def cured(contract: Contract, base: Assumption, changes: Sequence[Hypothesis]) -
             kept_output, kind=after.output.kind, label_offset=after.output.label_offset
         )
     return replace(contract, inputs=inputs, outputs=outputs)
-
-
-#: Slips have no key of a contract.
-NO_KEY = frozenset((TRANSPOSED, SIZE_SWAPPED, CAST, TWICE))
 
 
 def _formula(low: float, high: float) -> str:

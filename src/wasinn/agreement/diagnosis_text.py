@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wasinn.agreement.cures import contract_lines, graph_cause, guest_cause, guest_cure, title
-from wasinn.agreement.diagnose import Diagnosis
+from wasinn.agreement.diagnosis import Diagnosis
 from wasinn.agreement.hypotheses import Assumption, Hypothesis
 from wasinn.agreement.search import Candidate
 from wasinn.backends.common import one_line

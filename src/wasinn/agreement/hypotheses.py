@@ -14,7 +14,7 @@ from typing import Any
 
 from wasinn.contracts.contract import RESIZES, InputContract, OutputContract
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization, TensorSpec
+from wasinn.tensors import INTEGERS, Quantization, TensorSpec
 
 #: What code does to a finished picture or tensor that no contract can say.
 TRANSPOSED = "transposed"  # height and width changed places
@@ -143,7 +143,7 @@ def _levels(base: Assumption) -> Iterator[Hypothesis]:
     """Other ranges, and other means and deviations in the contract's own range."""
     image = base.input.image
     assert image is not None
-    if base.input.type in _WHOLE and base.input.quantization == "none":
+    if base.input.type in INTEGERS and base.input.quantization == "none":
         return  # whole numbers hold 0..255 as it is; what else was sent is a cast
     for low, high in _RANGES:
         if (low, high) != image.range:
@@ -169,18 +169,15 @@ def _ordered(
         yield (*orders[1], f"{name} in the other channel order")
 
 
-_WHOLE = (TensorType.U8, TensorType.I8, TensorType.U16, TensorType.I16, TensorType.I32, TensorType.I64)
-
-
 def _types(base: Assumption, spec: TensorSpec) -> Iterator[Hypothesis]:
     if base.input.type is not spec.type and not spec.any_type:
         yield Hypothesis("type", spec.type.label, fields=(("type", spec.type),))
-    if base.input.type not in _WHOLE or base.input.quantization == "none":
+    if base.input.type not in INTEGERS or base.input.quantization == "none":
         yield Hypothesis("type", "numbers cast to u8", slip=CAST)
     if isinstance(base.input.quantization, Quantization):
         yield Hypothesis("quantization", "not quantized", fields=(("quantization", "none"),))
         yield Hypothesis("quantization", "quantized twice", slip=TWICE)
-    elif spec.quantization is not None and base.input.type in _WHOLE:
+    elif spec.quantization is not None and base.input.type in INTEGERS:
         yield Hypothesis("quantization", "quantized", fields=(("quantization", spec.quantization),))
         yield Hypothesis("quantization", "quantized twice", slip=TWICE)
 

@@ -8,11 +8,12 @@ apart is how sure the answers are: a network that sees what it was trained on is
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from wasinn.agreement.answers import Answer
+from wasinn.agreement.diagnosis import Side
 from wasinn.agreement.hypotheses import input_hypotheses, output_hypotheses, pairs, readings
 from wasinn.agreement.search import (
     ROUNDING,
@@ -25,10 +26,7 @@ from wasinn.agreement.search import (
     explains,
     rivalry,
 )
-from wasinn.agreement.witness import distance
-
-if TYPE_CHECKING:
-    from wasinn.agreement.diagnose import Side
+from wasinn.agreement.witness import mean_distance
 
 Array = np.ndarray[Any, Any]
 Answers = list[Answer | None]
@@ -55,22 +53,31 @@ def search_both(reference: Side, suspect: Side, progress: Progress | None = None
     read = readings(suspect.assumption)
     # A label offset between the two is tried on one of them.
     own = [(), *((each,) for each in output_hypotheses(reference.assumption) if each.key == "kind")]
-    rows: list[Row] = []
-    before = 1.0
-    firsts = [
-        (changes := (*first, *more), reference.witness.answers(applied(reference.assumption, changes)))
-        for first, _ in sides[0]
-        for more in own
+    firsts = []
+    for first in sides[0]:
+        for more in own:
+            changes = (*first, *more)
+            right = reference.witness.answers(applied(reference.assumption, changes))
+            firsts.append((changes, right, _sureness(right)))
+    # The suspect's answers stand outside: each is read once, and none is kept beyond the witness's bound.
+    seconds: list[tuple[Changes, list[tuple[float, float]]]] = []
+    for second in sides[1]:
+        for more in ((), *read):
+            changes = (*second, *more)
+            answers = suspect.witness.answers(applied(suspect.assumption, changes))
+            sure = _sureness(answers)
+            seconds.append(
+                (
+                    changes,
+                    [(mean_distance(right, answers), min(own_sure, sure)) for _, right, own_sure in firsts],
+                )
+            )
+    rows: list[Row] = [
+        (*measures[at], first, changes)
+        for at, (first, *_) in enumerate(firsts)
+        for changes, measures in seconds
     ]
-    for first, right in firsts:
-        for second, _ in sides[1]:
-            for more in ((), *read):
-                changes = (*second, *more)
-                answers = suspect.witness.answers(applied(suspect.assumption, changes))
-                gap = float(np.mean([distance(a, b) for a, b in zip(right, answers, strict=True)]))
-                rows.append((gap, min(_sureness(right), _sureness(answers)), first, changes))
-                if not first and not changes:
-                    before = gap
+    before = next((row[0] for row in rows if not row[2] and not row[3]), 1.0)
     best = None
     # Answers that say nothing agree with each other: softmax of probabilities is nearly the same for all.
     floor = TELLING * max((row[1] for row in rows if explains(row[0], before)), default=0.0)
@@ -144,18 +151,17 @@ def _offset_placed(
     return (*first, change), tuple(each for each in second if each is not placed[0])
 
 
-def _tried(side: Side, progress: Progress | None) -> list[tuple[Changes, Answers]]:
-    """What a side answers without a change, with each, and with each pair of ranges, means, colours and
-    layouts: what nobody can read off a file."""
+def _tried(side: Side, progress: Progress | None) -> list[Changes]:
+    """No change of a side's input, each, and each pair of ranges, means, colours and inversions: what nobody
+    can read off a file. The side's witness has answered all of them."""
     hypotheses = input_hypotheses(side.assumption, side.witness.spec, picture=False)
     unknown = [each for each in hypotheses if each.key in ("range", "mean and std", "colour", "invert")]
     listed: list[Changes] = [(), *((each,) for each in hypotheses), *pairs(unknown)]
-    found = []
     for done, changes in enumerate(listed):
         if progress is not None:
             progress(done, len(listed))
-        found.append((changes, side.witness.answers(applied(side.assumption, changes))))
-    return found
+        side.witness.answers(applied(side.assumption, changes))
+    return listed
 
 
 def _keys(changes: Changes) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wasinn.spec import TensorType
-from wasinn.tensors import format_dims
+from wasinn.tensors import FLOATS, format_dims
 
 Array = np.ndarray[Any, Any]
 
@@ -19,7 +19,7 @@ _TINY = 1e-12
 #: What f32 rounds away: an input's difference below it is noise.
 NOISE = 2.0**-24
 
-_FLOATS = (TensorType.F16, TensorType.F32, TensorType.F64, TensorType.BF16)
+_FLOATS = (*FLOATS, TensorType.BF16)
 
 
 @dataclass(frozen=True)

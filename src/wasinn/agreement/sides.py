@@ -15,10 +15,10 @@ from wasinn.agreement.inputs import Input
 from wasinn.backends import lookup
 from wasinn.contracts.contract import InputContract
 from wasinn.errors import ConfigError
+from wasinn.graphs.beside import how_to_write
 from wasinn.graphs.detect import detect
 from wasinn.graphs.source import GraphSource
 from wasinn.imaging.preprocess import Placement
-from wasinn.runtime.beside import how_to_write
 from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.feeds import feed_file, feed_picture
 from wasinn.spec import Encoding, Target
@@ -175,24 +175,6 @@ def contract_lines(graph: DirectGraph) -> tuple[str, ...]:
 
 def _numbers(values: Sequence[float]) -> str:
     return ",".join(f"{value:g}" for value in (values if len(set(values)) > 1 else values[:1]))
-
-
-def parse_side(text: str) -> tuple[str | None, GraphSource]:
-    """`[NAME=][ENCODING:]PATH[,PATH][?key=value&...]` as a name, None where it has none, and a source.
-    Raises ConfigError."""
-    name, equals, rest = text.partition("=")
-    if not equals or not name or any(letter in name for letter in "?/\\") or Path(text).exists():
-        name, rest = "", text
-    prefix, colon, _ = rest.partition("?")[0].partition(":")
-    if colon:
-        try:
-            Encoding.parse(prefix)
-        except ValueError:
-            rest = f"autodetect:{rest}"  # the colon is in a path
-    try:
-        return name or None, GraphSource.parse(rest)
-    except ConfigError as error:
-        raise ConfigError(f"--graph {text}: {error}") from None
 
 
 def on_backends(source: GraphSource, backends: Sequence[str] | None) -> list[GraphSource]:

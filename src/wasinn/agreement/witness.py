@@ -119,3 +119,8 @@ def distance(a: Answer | None, b: Answer | None) -> float:
         common = float(np.sqrt(left * right).sum())
         return float(np.sqrt(max(0.0, 1.0 - 2.0 * common / total))) if total > 0 else 1.0
     return difference(a, b).distance
+
+
+def mean_distance(a: Sequence[Answer | None], b: Sequence[Answer | None]) -> float:
+    """Of the answers to the same scenes."""
+    return float(np.mean([distance(one, other) for one, other in zip(a, b, strict=True)]))

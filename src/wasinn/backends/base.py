@@ -80,6 +80,51 @@ class Bindable(Protocol):
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What an execution has read and written in all: tokens, and the seconds that writing them took."""
+
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    generate_seconds: float = 0.0
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An execution that generates its output piece by piece: a language model's.
+
+    `compute` generates to the end; `compute_single` one token at a time. Which outputs can be read does
+    not depend on a compute alone, so the execution itself says so.
+    """
+
+    @property
+    def usage(self) -> Usage: ...
+
+    def is_ready(self, index: int) -> bool:
+        """Whether `output(index)` can be read now."""
+
+    def compute_single(self) -> None:
+        """Generates one token. Raises WasiNNError: end_of_sequence where there is none (the sequence goes
+        on only after `fini_single` or a new prompt), context_full, prompt_too_long."""
+
+    def output_single(self, index: int) -> Tensor:
+        """What the last `compute_single` added to an output; the same as `output` where nothing is added
+        piece by piece."""
+
+    def fini_single(self) -> None:
+        """Ends the sequence; the next compute starts anew with the same prompt."""
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """A graph whose behaviour options change."""
+
+    def with_options(self, config: str) -> Graph:
+        """The same model with other options: `config` is a JSON object, in which the keys that are not
+        there keep what they have here. Raises WasiNNError: invalid_encoding if it is no JSON,
+        invalid_argument for a value of the wrong type."""
+
+
+@dataclass(frozen=True)
 class Model:
     """A model's content: `files` on the host, or the `builders` (bytes) that a guest passed.
 

@@ -13,16 +13,13 @@ that of flatbuffers.dev/internals. The runtime has verified the file before it i
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
+from wasinn.flatbuffer import Table
 from wasinn.tensors import Quantization, SpecDims
 
-#: More tensors or operators than any model has; a small file can repeat one of them without end.
+#: More tensors, operators or letters of a name than any model has; a small file can repeat one tensor
+#: without end.
 _MOST = 200_000
 
 #: BuiltinOperator: CALL_ONCE, HASHTABLE and its users, VAR_HANDLE, READ_ and ASSIGN_VARIABLE, and the
@@ -58,145 +55,81 @@ class ModelFile:
 def read(data: bytes) -> ModelFile:
     """Reads a model. Raises ValueError for what is not one."""
     try:
-        return _read(_Table(data, *struct.unpack_from("<I", data)))
-    except (struct.error, IndexError, RecursionError) as error:
+        return _read(Table.root(data))
+    except ValueError as error:
         raise ValueError(f"not a FlatBuffer of a model: {error}") from error
 
 
-def _read(model: _Table) -> ModelFile:
-    subgraphs = list(model.tables(2))
+def _read(model: Table) -> ModelFile:
+    subgraphs = _tables(model, 2)
+    if not subgraphs:
+        raise ValueError("there is no subgraph")
     main = subgraphs[0]
-    tensors = list(main.tables(0))
-    inputs, outputs = main.integers(1), main.integers(2)
-    codes = list(model.tables(1))
-    operators = [max(code.number(0, "b"), code.number(3, "i")) for code in codes]
-    ranked = any(tensor.number(8, "B") for tensor in tensors)
-    signatures = [each for each in model.tables(7) if each.number(4, "I") == 0]
+    tensors = _tables(main, 0)
+    inputs, outputs = main.integers(1, _MOST), main.integers(2, _MOST)
+    codes = _tables(model, 1)
+    operators = [max(code.signed(0, 1), code.signed(3, 4)) for code in codes]
+    ranked = any(tensor.number(8, 1) for tensor in tensors)
+    signatures = [each for each in _tables(model, 7) if each.number(4, 4) == 0]
     return ModelFile(
         tuple(_port(model, tensors, index, _names(signatures, 0), ranked) for index in inputs),
         tuple(_port(model, tensors, index, _names(signatures, 1), ranked) for index in outputs),
         stateful=bool(_STATEFUL & set(operators)) or any(_has_variables(each) for each in subgraphs),
-        writes_inputs=any(set(inputs) & set(operator.integers(2)) for operator in main.tables(3)),
+        writes_inputs=any(set(inputs) & set(operator.integers(2, _MOST)) for operator in _tables(main, 3)),
         custom_ops=tuple(
-            code.text(1) for code, number in zip(codes, operators, strict=True) if number == _CUSTOM
+            code.text(1, _MOST) for code, number in zip(codes, operators, strict=True) if number == _CUSTOM
         ),
     )
 
 
-def _has_variables(subgraph: _Table) -> bool:
-    return any(tensor.number(5, "B") for tensor in subgraph.tables(0))
+def _tables(table: Table, field: int) -> list[Table]:
+    """The tables of a vector. Raises ValueError if they are more than any model has."""
+    count = table.length(field)
+    if count > _MOST:
+        raise ValueError(f"{count} entries in one vector")
+    return list(table.tables(field, _MOST))
 
 
-def _names(signatures: list[_Table], field: int) -> dict[int, list[str]]:
+def _has_variables(subgraph: Table) -> bool:
+    return any(tensor.number(5, 1) for tensor in _tables(subgraph, 0))
+
+
+def _names(signatures: list[Table], field: int) -> dict[int, list[str]]:
     """The signatures' names of the inputs (field 0) or outputs (1), by tensor."""
     names: dict[int, list[str]] = {}
     for signature in signatures:
-        for entry in signature.tables(field):
-            names.setdefault(entry.number(1, "I"), []).append(entry.text(0))
+        for entry in _tables(signature, field):
+            names.setdefault(entry.number(1, 4), []).append(entry.text(0, _MOST))
     return names
 
 
-def _port(
-    model: _Table, tensors: list[_Table], index: int, names: dict[int, list[str]], ranked: bool
-) -> Port:
+def _port(model: Table, tensors: list[Table], index: int, names: dict[int, list[str]], ranked: bool) -> Port:
     if not 0 <= index < len(tensors):
         raise ValueError(f"there is no tensor {index}")
     tensor = tensors[index]
-    dims = tensor.integers(7) or tensor.integers(0)
+    dims = tensor.integers(7, _MOST) or tensor.integers(0, _MOST)
     # Files of older converters never say that a tensor has a rank: there [] is a scalar.
-    shapeless = not dims and ranked and not tensor.number(8, "B")
+    shapeless = not dims and ranked and not tensor.number(8, 1)
     return Port(
         index,
-        tuple(dict.fromkeys([*names.get(index, ()), tensor.text(3)])),
-        tensor.number(1, "b"),
+        tuple(dict.fromkeys([*names.get(index, ()), tensor.text(3, _MOST)])),
+        tensor.signed(1, 1),
         None if shapeless else tuple(dim if dim >= 0 else None for dim in dims),
         _quantization(tensor.table(4)),
-        _has_content(model, tensor.number(2, "I")) or bool(tensor.number(10, "I")),
+        _has_content(model, tensor.number(2, 4)) or bool(tensor.number(10, 4)),
     )
 
 
-def _quantization(parameters: _Table | None) -> Quantization | None:
+def _quantization(parameters: Table | None) -> Quantization | None:
     if parameters is None:
         return None
-    scales = tuple(float(scale) for scale in parameters.vector(2, "<f4"))
-    zero_points = parameters.integers(3, "<i8")
+    scales, zero_points = parameters.floats(2, _MOST), parameters.integers(3, _MOST, 8)
     if not scales or len(scales) != len(zero_points):
         return None  # the runtime has seen to it that there are as many, and as many as channels
-    return Quantization(scales, zero_points, parameters.number(6, "i") if len(scales) > 1 else None)
+    return Quantization(scales, zero_points, parameters.signed(6, 4) if len(scales) > 1 else None)
 
 
-def _has_content(model: _Table, index: int) -> bool:
+def _has_content(model: Table, index: int) -> bool:
     buffer = model.item(4, index)
     # `size` above 1: the content lies behind the FlatBuffer, which is how models above 2 GB have it.
-    return len(buffer.vector(0, "u1")) > 0 or buffer.number(2, "Q") > 1
-
-
-class _Table:
-    """A table of a FlatBuffer: fields by their number in the schema."""
-
-    __slots__ = ("_at", "_data", "_size", "_vtable")
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data = data
-        self._at = at
-        self._vtable = at - struct.unpack_from("<i", data, at)[0]
-        if self._vtable < 0:
-            raise ValueError("a vtable before the file's beginning")
-        (self._size,) = struct.unpack_from("<H", data, self._vtable)
-
-    def _field(self, field: int) -> int:
-        """Where a field stands; 0 where the table does not have it."""
-        slot = 4 + 2 * field
-        if slot + 2 > self._size:
-            return 0
-        (offset,) = struct.unpack_from("<H", self._data, self._vtable + slot)
-        return self._at + int(offset) if offset else 0
-
-    def _target(self, field: int) -> int:
-        """What a field's offset leads to; 0 where the table does not have it."""
-        at = self._field(field)
-        return at + int(struct.unpack_from("<I", self._data, at)[0]) if at else 0
-
-    def number(self, field: int, kind: str) -> int:
-        """A number of struct's format `kind`; 0 where the table does not have it."""
-        at = self._field(field)
-        return int(struct.unpack_from("<" + kind, self._data, at)[0]) if at else 0
-
-    def vector(self, field: int, dtype: str) -> Any:
-        """A vector of numbers, as an array over the file; empty where the table does not have it."""
-        at = self._target(field)
-        if not at:
-            return np.empty(0, dtype)
-        (count,) = struct.unpack_from("<I", self._data, at)
-        return np.frombuffer(self._data, dtype, count, at + 4) if count else np.empty(0, dtype)
-
-    def integers(self, field: int, dtype: str = "<i4") -> tuple[int, ...]:
-        return tuple(self.vector(field, dtype).tolist())
-
-    def text(self, field: int) -> str:
-        return bytes(self.vector(field, "u1")).decode("utf-8", "replace")
-
-    def table(self, field: int) -> _Table | None:
-        at = self._target(field)
-        return _Table(self._data, at) if at else None
-
-    def tables(self, field: int) -> Iterator[_Table]:
-        """The tables of a vector. Raises ValueError if they are more than any model has."""
-        at = self._target(field)
-        if not at:
-            return
-        (count,) = struct.unpack_from("<I", self._data, at)
-        if count > _MOST:
-            raise ValueError(f"{count} entries in one vector")
-        for index in range(count):
-            yield self._entry(at + 4 + 4 * index)
-
-    def item(self, field: int, index: int) -> _Table:
-        """One table of a vector. Raises ValueError where there is none."""
-        at = self._target(field)
-        if not at or index >= struct.unpack_from("<I", self._data, at)[0]:
-            raise ValueError(f"there is no entry {index}")
-        return self._entry(at + 4 + 4 * index)
-
-    def _entry(self, at: int) -> _Table:
-        return _Table(self._data, at + int(struct.unpack_from("<I", self._data, at)[0]))
+    return buffer.length(0) > 0 or buffer.number(2, 8) > 1

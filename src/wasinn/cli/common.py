@@ -6,7 +6,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+from wasinn.errors import ConfigError
 
 Subparsers = Any  # argparse keeps the class of add_subparsers to itself
 
@@ -43,3 +46,11 @@ def format_seconds(seconds: float) -> str:
             break
     digits = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f} {unit}"
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a file. Raises ConfigError."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error

@@ -16,12 +16,14 @@ from wasinn.agreement.compare import Comparison, Outcome, SideSummary, compare
 from wasinn.agreement.guest_sides import FOLDER, PLACE, GuestCommand, GuestSide
 from wasinn.agreement.inputs import Input, gather
 from wasinn.agreement.report import html_report
-from wasinn.agreement.sides import GraphSide, Side, SideFacts, open_graphs, parse_side
+from wasinn.agreement.sides import GraphSide, Side, SideFacts, open_graphs
 from wasinn.agreement.summary import as_json
 from wasinn.agreement.tolerances import Tolerances
-from wasinn.cli.common import Subparsers, log_to_terminal
+from wasinn.cli.common import Subparsers, log_to_terminal, write_text
 from wasinn.cli.compare_text import as_text
+from wasinn.cli.graphs import graph_option
 from wasinn.errors import ConfigError, WasiNNError
+from wasinn.graphs.spelling import GRAPH
 from wasinn.imaging.decode import pillow
 
 #: On so many of the inputs that differ the command looks that says why: one can be a close call.
@@ -58,7 +60,7 @@ def add_parser(commands: Subparsers) -> None:
         action="append",
         required=True,
         metavar="SPEC",
-        help="[NAME=][ENCODING:]PATH[,PATH][?key=value&...]; may be repeated",
+        help=f"{GRAPH}; may be repeated",
     )
     sides.add_argument(
         "--backends", metavar="A,B", help="each graph on each of these backends that loads it; all"
@@ -148,11 +150,11 @@ def run(options: argparse.Namespace) -> int:
             options.examples if options.html else 0,
         )
     if options.html:
-        _write(options.html, html_report(found))
+        write_text(options.html, html_report(found))
     if options.json:
         text = json.dumps(as_json(found), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         if options.json != "-":
-            _write(options.json, text)
+            write_text(options.json, text)
         else:
             print(text, end="")
     if options.json != "-":
@@ -168,7 +170,7 @@ def _sides(options: argparse.Namespace, pictures: bool) -> Iterator[list[Side]]:
     if not commands and (options.guest_graph or options.direct):
         raise ConfigError("--guest-graph and --direct are for --guest, which is not given")
     try:
-        graphs = open_graphs([parse_side(text) for text in options.graph], backends)
+        graphs = open_graphs([graph_option(text) for text in options.graph], backends)
     except WasiNNError as error:
         raise ConfigError(error.reason) from error
     sides: list[Side] = []
@@ -245,7 +247,7 @@ def _guest_diagnosis(options: argparse.Namespace, names: list[str], outcome: Out
     if options.backends:
         return "record what the guest sends (wasinn run --record DIR) for wasinn diagnose --tensor DIR/0000"
     text = options.graph[names.index(side.name) // len(options.guest)]
-    name = parse_side(text)[0]
+    name = graph_option(text)[0]
     spec = text if name is None else text.removeprefix(f"{name}=")
     path = Path(outcome.path).resolve()
     command = side.guest.replace(PLACE, shlex.quote(f"{FOLDER}/{path.name}"))
@@ -255,13 +257,6 @@ def _guest_diagnosis(options: argparse.Namespace, names: list[str], outcome: Out
         f"wasinn run {shlex.join([*record, *graph])} {command} && "
         f"wasinn diagnose {shlex.join(['--graph', text, '--tensor', 'DIR/0000', outcome.path])}"
     )
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path!r}: {error.strerror}") from error
 
 
 def _count(text: str) -> int:

@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,24 @@ from tqdm import tqdm
 
 from wasinn.agreement.assume import Assumed, assume
 from wasinn.agreement.cures import cured
-from wasinn.agreement.diagnose import Diagnosis, Side, diagnose_graphs, diagnose_tensor
+from wasinn.agreement.diagnose import diagnose_graphs
+from wasinn.agreement.diagnose_tensor import diagnose_tensor
+from wasinn.agreement.diagnosis import Diagnosis, Side
 from wasinn.agreement.diagnosis_text import as_json, as_text
-from wasinn.agreement.inputs import gather
 from wasinn.agreement.sending import Scene
-from wasinn.agreement.sides import parse_side
 from wasinn.agreement.witness import Witness
-from wasinn.cli.common import Subparsers, log_to_terminal
+from wasinn.cli.common import Subparsers, log_to_terminal, write_text
+from wasinn.cli.diagnose_inputs import fixed_inputs, open_bare, scenes_of, sent_tensor
 from wasinn.cli.diagnose_layers import add_layer_options, run_layers
 from wasinn.contracts import transforms
 from wasinn.contracts.bound import bind
 from wasinn.contracts.contract import Contract
-from wasinn.contracts.parse import read_contract
 from wasinn.contracts.write import to_toml
 from wasinn.errors import ConfigError
-from wasinn.graphs.recorded import is_record, read_record, record_folders
-from wasinn.imaging.decode import read_picture
+from wasinn.graphs.spelling import GRAPH
+from wasinn.runtime.closing import Closing
 from wasinn.runtime.direct import DirectGraph
-from wasinn.runtime.feeds import feed_file, kind_of
-from wasinn.tensors import Tensor, element_count, format_dims
+from wasinn.tensors import element_count, format_dims
 
 Array = np.ndarray[Any, Any]
 
@@ -68,7 +66,7 @@ def add_parser(commands: Subparsers) -> None:
         "--graph",
         action="append",
         default=[],
-        metavar="[NAME=][ENCODING:]PATH[,PATH][?key=value&...]",
+        metavar=GRAPH,
         help="the reference, and again for the graph that is suspected",
     )
     parser.add_argument("--contract", metavar="FILE", help="the contract of the (first) graph")
@@ -111,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     graphs: list[DirectGraph] = []
     try:
         for at, text in enumerate(options.graph):
-            graphs.append(_open(text, at, options.contract if at == 0 else None, graphs))
+            graphs.append(open_bare(text, at, options.contract if at == 0 else None, graphs))
         if options.tensor is not None:
             diagnosis, assumed = _tensor(graphs[0], options)
         else:
@@ -126,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
         if options.json == "-":
             print(text)
         else:
-            _write(Path(options.json), text + "\n")
+            write_text(options.json, text + "\n")
     if options.write_contract is not None:
         _write_contract(diagnosis, assumed, graphs[-1], Path(options.write_contract))
     return 0 if diagnosis.verdict == "agree" else 1
@@ -145,52 +143,10 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ConfigError("--right is what a --tensor is held against, and none is given")
 
 
-def _open(text: str, at: int, contract: str | None, others: list[DirectGraph]) -> DirectGraph:
-    """A graph without the checks of its contract: it is sent what the contract does not say."""
-    name, source = parse_side(text)
-    given = source.contract
-    if contract is not None:
-        given = read_contract(Path(contract))
-    if source.guests is not None:
-        raise ConfigError(f"--graph {text}: diagnose looks at the model itself; leave guests out")
-    name = name or (source.model.files[0].name if source.model.files else f"graph {at + 1}")
-    graph = DirectGraph(name, replace(source, contract=None, strict=False), contract=given)
-    if any(each.name == graph.name for each in others):
-        graph.name = f"{graph.name} on {graph.backend}"
-        if any(each.name == graph.name for each in others):
-            graph.name += " (2)"
-    return graph
-
-
-def _scenes(options: argparse.Namespace) -> list[Scene]:
-    found = []
-    for each in gather(options.pictures):
-        if not each.picture:
-            raise ConfigError(
-                f"{each.path} is no picture; a tensor is given by --tensor, with a right one by --right"
-            )
-        found.append(Scene(each.name, read_picture(each.path)))
-    return found
-
-
-def _fixed(graph: DirectGraph, options: argparse.Namespace, varied: int) -> dict[int, Tensor]:
-    fixed = {}
-    for text in options.input:
-        name, equals, path = text.partition("=")
-        if not equals or not name or not path:
-            raise ConfigError(f"--input is NAME=FILE, not {text!r}")
-        index = graph.input_index(name)
-        bound = graph.bound.inputs.get(index) if graph.bound is not None else None
-        if index == varied:
-            raise ConfigError(f"--input {text}: that is the input whose tensor is tried out; leave it out")
-        fixed[index] = feed_file(index, Path(path), graph.inputs[index], bound, graph.name).tensor
-    return fixed
-
-
 def _graphs(
     reference: DirectGraph, suspect: DirectGraph, options: argparse.Namespace
 ) -> tuple[Diagnosis, list[Assumed]]:
-    scenes = _scenes(options)
+    scenes = scenes_of(options)
     if not scenes:
         raise ConfigError(
             "give at least one picture that both graphs are asked about; three tell more than one"
@@ -200,7 +156,11 @@ def _graphs(
         Side(
             graph.name,
             Witness(
-                graph, each.input_index, each.output_index, scenes, _fixed(graph, options, each.input_index)
+                graph,
+                each.input_index,
+                each.output_index,
+                scenes,
+                fixed_inputs(graph, options, each.input_index),
             ),
             each.assumption,
             each.guessed,
@@ -219,11 +179,11 @@ def _tensor(graph: DirectGraph, options: argparse.Namespace) -> tuple[Diagnosis,
             "(--contract), or write one with `wasinn inspect --contract`"
         )
     spec = graph.inputs[assumed.input_index]
-    sent = _sent(Path(options.tensor), graph, assumed.input_index)
+    sent = sent_tensor(Path(options.tensor), graph, assumed.input_index)
     if options.right is not None:
         if options.pictures:
             raise ConfigError("give a picture, or --right, not both")
-        right = _sent(Path(options.right), graph, assumed.input_index)
+        right = sent_tensor(Path(options.right), graph, assumed.input_index)
         if not np.isfinite(right.astype(np.float64)).all():
             raise ConfigError(f"--right {options.right}: not all of its numbers are finite")
         dims = assumed.assumption.input.image.dims if assumed.assumption.input.image is not None else ()
@@ -235,7 +195,7 @@ def _tensor(graph: DirectGraph, options: argparse.Namespace) -> tuple[Diagnosis,
         right = right.reshape(dims)
         scene = Scene(Path(options.right).name, None, transforms.decode(right, assumed.assumption.input))
     else:
-        scenes = _scenes(options)
+        scenes = scenes_of(options)
         if len(scenes) != 1:
             raise ConfigError(
                 f"--tensor needs the one picture that it was made of ({len(scenes)} given), or --right, a "
@@ -243,41 +203,17 @@ def _tensor(graph: DirectGraph, options: argparse.Namespace) -> tuple[Diagnosis,
             )
         scene = scenes[0]
     witness = Witness(
-        graph, assumed.input_index, assumed.output_index, [scene], _fixed(graph, options, assumed.input_index)
+        graph,
+        assumed.input_index,
+        assumed.output_index,
+        [scene],
+        fixed_inputs(graph, options, assumed.input_index),
     )
     with _Progress() as progress:
         diagnosis = diagnose_tensor(
             f"the guest ({options.tensor})", sent, scene, assumed.assumption, spec, witness, progress.step
         )
     return diagnosis, [assumed]
-
-
-def _sent(path: Path, graph: DirectGraph, index: int) -> Array:
-    """A tensor's numbers, from a record of a guest's compute or a file, in the dims that they have."""
-    if path.is_dir():
-        if not is_record(path):
-            inside = [str(each) for each in record_folders(path)[:3]]
-            more = f"; it holds {', '.join(inside)}" if inside else ": it has no record.json (DIR/0000, say)"
-            raise ConfigError(f"{path} is not the record of one compute{more}")
-        inputs = read_record(path).inputs
-        found = [each for each in inputs if len(inputs) == 1 or each.name == graph.inputs[index].name]
-        if found:
-            spec = graph.inputs[index]
-            if not spec.any_type and found[0].type not in (spec.type, spec.type.wire):
-                raise ConfigError(
-                    f"{path}: the guest sent {found[0].type.label}, and {graph.name!r} takes "
-                    f'{spec.type.label}: the host converted it (guests=, or quantization = "affine"). '
-                    "Diagnose it with a model that takes that, and the contract that it was written for"
-                )
-            return found[0].array
-        listed = ", ".join(each.name for each in inputs)
-        raise ConfigError(f"{path} has the inputs {listed}, and none is called {graph.inputs[index].name!r}")
-    if kind_of(path) == "picture":
-        raise ConfigError(
-            f"{path} is a picture; --tensor is what a guest sent (a record's folder, .npy or bytes)"
-        )
-    bound = graph.bound.inputs.get(index) if graph.bound is not None else None
-    return feed_file(index, path, graph.inputs[index], bound, graph.name).tensor.numpy()
 
 
 def _write_contract(diagnosis: Diagnosis, assumed: list[Assumed], graph: DirectGraph, path: Path) -> None:
@@ -290,7 +226,7 @@ def _write_contract(diagnosis: Diagnosis, assumed: list[Assumed], graph: DirectG
     contract = cured(suspect.contract, suspect.assumption, diagnosis.changes)
     bind(contract, graph.inputs, graph.outputs)  # what the model refuses is not written
     kept = {path: note for path, note in suspect.notes.items() if not _changed(path, diagnosis)}
-    _write(path, to_toml(contract, kept, _label_files(suspect.contract, path)))
+    write_text(path, to_toml(contract, kept, _label_files(suspect.contract, path)))
     print(f"\nwrote {path}")
 
 
@@ -311,14 +247,7 @@ def _changed(path: tuple[str, ...], diagnosis: Diagnosis) -> bool:
     return bool(path) and path[-1] in keys
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-
-
-class _Progress:
+class _Progress(Closing):
     """A bar on stderr, on a terminal, for what takes longer than a moment."""
 
     def __init__(self) -> None:
@@ -335,9 +264,3 @@ class _Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

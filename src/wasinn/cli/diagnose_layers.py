@@ -17,9 +17,10 @@ from wasinn.agreement import layers_chart, layers_text
 from wasinn.agreement.layers import TOLERANCE, compare_layers
 from wasinn.agreement.layers_rows import LayersReport
 from wasinn.agreement.layers_side import as_it_is
-from wasinn.agreement.sides import on_backends, parse_side
+from wasinn.agreement.sides import on_backends
 from wasinn.backends import lookup
-from wasinn.cli.common import table
+from wasinn.cli.common import table, write_text
+from wasinn.cli.graphs import graph_option
 from wasinn.content import opened
 from wasinn.contracts.contract import Contract
 from wasinn.contracts.parse import read_contract
@@ -62,13 +63,13 @@ def run_layers(options: argparse.Namespace) -> int:
     report = compare_layers(one, two, tensors, options.tolerance, _progress if sys.stderr.isatty() else None)
     title = f"Layers of {_name(one)}: {report.names[0]} and {report.names[1]}"
     if options.chart:
-        _write(options.chart, layers_chart.draw(report, title))
+        write_text(options.chart, layers_chart.draw(report, title))
     if options.json:
         text = json.dumps({"model": _name(one), "inputs": words, **report.as_dict()}, indent=2)
         if options.json == "-":
             print(text)
             return int(report.differs)
-        _write(options.json, text + "\n")
+        write_text(options.json, text + "\n")
     print(f"{title}\ninputs: {words}\n")
     print(_text(report))
     if options.chart:
@@ -78,7 +79,7 @@ def run_layers(options: argparse.Namespace) -> int:
 
 def _sources(graphs: list[str], backends: str | None) -> tuple[GraphSource, GraphSource]:
     """The two ways to run one model. Raises ConfigError for anything else."""
-    sources = [source for _, source in map(parse_side, graphs)]
+    sources = [source for _, source in map(graph_option, graphs)]
     if backends is not None:
         names = [name.strip() for name in backends.split(",") if name.strip()]
         if len(sources) != 1 or len(names) != 2:
@@ -170,10 +171,3 @@ def _name(source: GraphSource) -> str:
 def _progress(done: int, total: int, words: str) -> None:
     end = "\n" if words == "done" else ""
     print(f"\r\x1b[K{done} of {total} tensors; {words}", end=end, file=sys.stderr, flush=True)
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,8 @@ from wasinn.errors import ConfigError
 from wasinn.graphs.config import Config, read_config
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.source import GraphSource, with_options
+from wasinn.graphs.spelling import parse_graph
 from wasinn.runtime.direct import DirectGraph
-from wasinn.spec import Encoding
-
-#: How a graph is written; what --help says.
-GRAPH = "[NAME=][ENCODING:]PATH[,PATH][?key=value&...]"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +46,7 @@ def open_graph(text: str, options: argparse.Namespace) -> DirectGraph:
     """The graph that is written as `text`, under the options of `add_options`. Raises ConfigError, and
     WasiNNError where it cannot be loaded."""
     config = read_config(Path(options.config)) if options.config else Config()
-    name, source = parse_graph(text, config.graphs)
+    name, source = named_graph(text, config.graphs)
     chosen = {
         key: getattr(options, key) for key in ("backend", "threads") if getattr(options, key) is not None
     }
@@ -62,37 +58,30 @@ def contract_option(options: argparse.Namespace) -> Contract | None:
     return read_contract(Path(options.contract)) if options.contract else None
 
 
-def parse_graph(text: str, known: Mapping[str, GraphSource] | None = None) -> tuple[str, GraphSource]:
-    """A name and a source from `[NAME=][ENCODING:]PATH[,PATH][?key=value&...]`, or from one of the `known`
-    names. Without NAME it is the file's. Raises ConfigError."""
+def named_graph(text: str, known: Mapping[str, GraphSource] | None = None) -> tuple[str, GraphSource]:
+    """A name and a source from what is written as `GRAPH`, or from one of the `known` names. Without NAME it
+    is the file's. Raises ConfigError."""
     if known and text in known:
         return text, known[text]
-    if Path(text).exists():  # whatever characters are in it
-        return Path(text).name, GraphSource.from_files(text)
-    match = re.match(r"([\w.@-]+)=(.+)", text)
-    name, rest = (match[1], match[2]) if match else (None, text)
     try:
-        source = GraphSource.parse(rest if _has_encoding(rest) else f"autodetect:{rest}")
+        name, source = parse_graph(text)
     except ConfigError as error:
-        if known and match is None:
+        if known and "=" not in text.partition("?")[0]:
             names = ", ".join(known)
             raise ConfigError(
                 f"{error}; nor does the configuration have a graph of that name ({names})"
             ) from None
         raise
     if name is None:
-        first = rest.partition("?")[0].split(":")[-1] if "@" in rest else ""
+        first = text.partition("?")[0].split(":")[-1]
         name = first if first.startswith("@") else source.model.files[0].name
     return name, source
 
 
-def _has_encoding(text: str) -> bool:
-    prefix, colon, _ = text.partition(":")
-    if not colon or "?" in prefix:
-        return False
+def graph_option(text: str) -> tuple[str | None, GraphSource]:
+    """A graph that is written behind --graph: its name, None where it has none, and its source. Raises
+    ConfigError."""
     try:
-        Encoding.parse(prefix)
-    except ValueError:
-        # A word of letters is a mistyped encoding, which the parser says best; else a colon in a path.
-        return re.fullmatch(r"[A-Za-z]{2,}", prefix) is not None
-    return True
+        return parse_graph(text)
+    except ConfigError as error:
+        raise ConfigError(f"--graph {text}: {error}") from None

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`wasinn infer GRAPH PICTURE...`: computes a graph, without a guest, and says what came out."""
+"""`wasinn infer GRAPH PICTURE...`: computes a graph, without a guest, and says what came out.
+
+A language model is given a prompt instead: `generate.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from wasinn.backends.common import one_line
+from wasinn.cli import generate
 from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal
 from wasinn.cli.decoded import Decoded, decode_outputs
-from wasinn.cli.graphs import GRAPH, add_options, files_anywhere, open_graph
+from wasinn.cli.graphs import add_options, files_anywhere, open_graph
 from wasinn.cli.pictures import Saving
 from wasinn.errors import ConfigError, WasiNNError
+from wasinn.graphs.spelling import GRAPH
 from wasinn.runtime.direct import DirectGraph, Inference
 from wasinn.runtime.feeds import Feed, kind_of
 from wasinn.tensors import format_dims
@@ -34,6 +39,7 @@ examples:
   wasinn infer mobilenet.onnx --contract mobilenet.toml --input image=cat.jpg --top 3 --json
   wasinn infer "openvino:road.xml,road.bin?threads=2" road.jpg --draw overlay.png
   wasinn infer m.onnx --input a=a.npy --input b=b.tensor --save outputs
+  wasinn infer ggml:llama.gguf --prompt "Once upon a time" --option n-predict=50 --option temp=0
 """
 
 
@@ -69,6 +75,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("--draw", metavar="FILE", help="the picture with the answer drawn over it")
     parser.add_argument("--save", metavar="DIR", help="every output that is shown, as DIR/NAME.npy")
+    generate.add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,11 +84,16 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--top and --repeat are numbers from 1 on")
     if options.files and options.input:
         raise ConfigError("give FILE... for the only input, or --input NAME=FILE for each, not both")
+    generate.check(options)
     _not_swapped(options)
-    if not options.files and not options.input:
-        raise ConfigError("there is nothing to infer from: give FILE..., or --input NAME=FILE")
+    if not options.files and not options.input and options.prompt is None:
+        raise ConfigError("there is nothing to infer from: give FILE..., --input NAME=FILE, or --prompt TEXT")
     try:
         with open_graph(options.graph, options) as graph:
+            if options.prompt is not None:
+                return generate.generate(graph, options)
+            if graph.generates:
+                raise ConfigError(f"{options.graph} is a language model: give it --prompt TEXT")
             return _run(graph, options)
     except WasiNNError as error:
         print(f"wasinn: {one_line(str(error), 2000)}", file=sys.stderr)

@@ -21,6 +21,7 @@ from wasinn.graphs import detect, labels
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.metadata import metadata
 from wasinn.graphs.source import GraphSource
+from wasinn.graphs.spelling import parse_graph
 from wasinn.sizes import format_size
 from wasinn.spec import Encoding
 from wasinn.tensors import TensorSpec, element_count, format_dims
@@ -102,16 +103,7 @@ def _report(text: str, backend: str | None) -> dict[str, Any]:
 
 def parse_source(text: str, backend: str | None) -> GraphSource:
     """A model as it is written on the command line. Raises ConfigError."""
-    prefix, colon, _ = text.partition(":")
-    source = None
-    if colon:
-        try:
-            Encoding.parse(prefix)
-        except ValueError:
-            pass  # a colon in a path
-        else:
-            source = GraphSource.parse(text)
-    source = source or GraphSource.from_files(*text.split(","))
+    _, source = parse_graph(text)
     return source if backend is None else replace(source, backend=backend)
 
 

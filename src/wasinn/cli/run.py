@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from wasinn.backends import lookup
+from wasinn.backends.base import Usage
 from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal, table
 from wasinn.errors import ConfigError
 from wasinn.graphs.config import Config, parse_backends, read_config
 from wasinn.graphs.source import OPTION_NAMES, GraphSource, parse_named, parse_wasmedge, parse_wasmtime
+from wasinn.host import Stats
 from wasinn.runtime.embedding import Host
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult
@@ -75,7 +77,8 @@ def add_parser(commands: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME=ENCODING:PATH[,PATH][?key=value&...]",
-        help=f"a graph that the guest can load by name; options: {', '.join(OPTION_NAMES)}",
+        help=f"a graph that the guest can load by name; options: {', '.join(OPTION_NAMES)}; and of a "
+        "language model its own, as in ggml:m.gguf?temp=0",
     )
     graphs.add_argument(
         "--nn-preload",
@@ -240,11 +243,20 @@ def _stats(result: RunResult) -> str:
         ("calls", calls + (f"; {stats.failures} failed" if stats.failures else "")),
         ("bytes", f"{format_size(stats.bytes_in)} in, {format_size(stats.bytes_out)} out"),
         ("compute", f"{format_seconds(stats.compute_seconds)} in {_plural(stats.computes, 'compute')}{mean}"),
+        *([("tokens", format_tokens(stats))] if stats.prompt_tokens else []),
         ("load", format_seconds(stats.load_seconds)),
         ("total", format_seconds(result.total_seconds)),
         ("runtime", backends or "no graph was loaded"),
     ]
     return table(rows)
+
+
+def format_tokens(of: Stats | Usage) -> str:
+    """`prompt 12, generated 40 (85.3 tokens/s)`."""
+    text = f"prompt {of.prompt_tokens}, generated {of.generated_tokens}"
+    if of.generate_seconds > 0 and of.generated_tokens:
+        text += f" ({of.generated_tokens / of.generate_seconds:.1f} tokens/s)"
+    return text
 
 
 def _plural(count: int, noun: str) -> str:

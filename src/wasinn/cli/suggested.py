@@ -12,10 +12,10 @@ from wasinn.contracts.bound import bind
 from wasinn.contracts.write import to_toml
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs import detect
+from wasinn.graphs.beside import BESIDE, beside, comes_with_wasinn, contract_beside, read_beside
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.graphs.suggest import read_hints, suggest
-from wasinn.runtime.beside import BESIDE, beside, comes_with_wasinn, contract_beside, read_beside
 from wasinn.spec import Encoding
 
 #: So many labels stand in the contract itself; more are a file's.

@@ -10,11 +10,12 @@ from typing import Any
 
 from wasinn.backends.common import one_line
 from wasinn.cli.common import Subparsers
-from wasinn.cli.graphs import GRAPH, add_options, contract_option, open_graph
+from wasinn.cli.graphs import add_options, contract_option, open_graph
 from wasinn.contracts.contract import Contract, InputContract
 from wasinn.errors import ConfigError
+from wasinn.graphs.beside import how_to_write
+from wasinn.graphs.spelling import GRAPH
 from wasinn.imaging.preprocess import preprocess
-from wasinn.runtime.beside import how_to_write
 from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.tensor_files import description_path, head, write_tensor
 from wasinn.tensors import Quantization, Tensor

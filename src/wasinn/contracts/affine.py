@@ -14,26 +14,9 @@ from typing import Any
 import numpy as np
 
 from wasinn.spec import TensorType
+from wasinn.tensors import FLOATS, INTEGERS, NUMPY
 
 Array = np.ndarray[Any, Any]
-
-FLOATS: dict[TensorType, Any] = {
-    TensorType.F16: np.float16,
-    TensorType.F32: np.float32,
-    TensorType.F64: np.float64,
-}
-INTEGERS: dict[TensorType, Any] = {
-    TensorType.U8: np.uint8,
-    TensorType.I8: np.int8,
-    TensorType.U16: np.uint16,
-    TensorType.I16: np.int16,
-    TensorType.U32: np.uint32,
-    TensorType.I32: np.int32,
-    TensorType.U64: np.uint64,
-    TensorType.I64: np.int64,
-}
-#: The types whose numbers can be converted; bf16 and the f8 have no NumPy type.
-NUMBERS = {**FLOATS, **INTEGERS}
 
 
 @dataclass
@@ -95,7 +78,7 @@ class Affine:
         zero_point: Sequence[int],
     ) -> None:
         self._layout = layout
-        self._dtype = np.dtype(NUMBERS[to])
+        self._dtype = NUMPY[to]
         self._work = working_type(source, to)
         self._may_be_nan = source in FLOATS
         whole = to in INTEGERS
@@ -110,7 +93,7 @@ class Affine:
         self._offset = _Step(np.add, offset, 0.0, self._work)
         self._shift = _Step(np.add, shift, 0.0, self._work)
         self._trivial = not (self._scale.needed or self._offset.needed or self._shift.needed) and np.can_cast(
-            NUMBERS[source], self._dtype, "safe"
+            NUMPY[source], self._dtype, "safe"
         )
 
     def __call__(self, source: Array, buffers: Buffers = NO_BUFFERS) -> Array:
@@ -197,7 +180,7 @@ def to_integers(values: Array, tensor_type: TensorType) -> Array:
     """Real numbers, rounded and saturated; `values` are written over."""
     with np.errstate(all="ignore"):
         round_half_away(values, True)
-        return saturate(values, np.empty(values.shape, INTEGERS[tensor_type]))
+        return saturate(values, np.empty(values.shape, NUMPY[tensor_type]))
 
 
 def no_nan(values: Array, may_be_nan: bool) -> None:

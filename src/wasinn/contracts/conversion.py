@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from wasinn.contracts import transforms
-from wasinn.contracts.affine import INTEGERS, NO_BUFFERS, NUMBERS, Affine, Buffers, planes
+from wasinn.contracts.affine import NO_BUFFERS, Affine, Buffers, planes
 from wasinn.contracts.bound import dims_fit
 from wasinn.contracts.contract import ImageContract, InputContract
 from wasinn.contracts.quantization import dequantize
 from wasinn.errors import ConfigError
-from wasinn.tensors import Quantization, SpecDims, format_dims
+from wasinn.tensors import FLOATS, INTEGERS, NUMPY, Quantization, SpecDims, format_dims
 
 Array = np.ndarray[Any, Any]
 
@@ -174,7 +174,7 @@ def check_numbers(same: bool, where: str, guest: Any, own: Any) -> None:
     """That both types have numbers to compute with. Raises ConfigError."""
     if not same:
         for each in (guest, own):
-            if each not in NUMBERS:
+            if each not in (*FLOATS, *INTEGERS):
                 raise ConfigError(
                     f"{where}: type is {guest.label} for guests and {own.label} for the model; {each.label} "
                     "is not converted"
@@ -184,7 +184,7 @@ def check_numbers(same: bool, where: str, guest: Any, own: Any) -> None:
 def real_to_type(array: Array, contract: InputContract, quantized: bool) -> Array:
     """Real numbers or plain integers in the contract's type. Integers become other ones without a float."""
     if not quantized and array.dtype.kind in "iu" and contract.type in INTEGERS:
-        target = np.dtype(INTEGERS[contract.type])
+        target = NUMPY[contract.type]
         limits, own = np.iinfo(target), np.iinfo(array.dtype)
         low, high = max(limits.min, own.min), min(limits.max, own.max)
         return np.clip(array, low, high).astype(target, copy=False)

@@ -20,7 +20,7 @@ from wasinn.contracts.contract import (
     RESIZES,
 )
 from wasinn.spec import TensorType
-from wasinn.tensors import MAX_RANK
+from wasinn.tensors import FLOATS, MAX_RANK
 
 #: A side of a picture, in pixels; more is a typing error, and gigabytes of memory.
 MAX_SIDE = 16384
@@ -36,7 +36,6 @@ LARGEST, SMALLEST = 1e30, 1e-30
 INPUT_KINDS = ("image", "tensor")
 #: The integers that a quantization can be of.
 QUANTIZED = (TensorType.U8, TensorType.I8, TensorType.U16, TensorType.I16, TensorType.I32)
-FLOATS = (TensorType.F16, TensorType.F32, TensorType.F64)
 #: What the numbers of a picture can be.
 IMAGE_TYPES = (*FLOATS, *QUANTIZED, TensorType.I64)
 

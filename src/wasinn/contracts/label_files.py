@@ -6,33 +6,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from wasinn.contracts.keys import MAX_LABELS
+from wasinn.contracts.text_files import Complaints, read_text
 from wasinn.errors import ConfigError
 
-_MAX_BYTES = 64 << 20
+_COMPLAINTS = Complaints(
+    absent="{path!r} is {why}; the path is relative to the contract's folder",
+    failed="cannot read {path!r}: {why}",
+    large="{path!r} is larger than {why}; is it a label file?",
+    encoding="{path!r} is not UTF-8 text in its line {line} ({why}); save it as UTF-8",
+)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of a file, without the blanks around them. An empty line is the label '': what follows
     keeps its number; empty lines at the end are none. Raises ConfigError."""
-    try:
-        if not path.is_file():
-            # A pipe or a device would be waited for, or read for ever.
-            what = "no file" if path.exists() else "not there"
-            raise ConfigError(f"{str(path)!r} is {what}; the path is relative to the contract's folder")
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read {str(path)[:200]!r}: {reason}") from error
-    if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{str(path)!r} is larger than {_MAX_BYTES >> 20} MiB; is it a label file?")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{str(path)!r} is not UTF-8 text in its line {line} ({error.reason}); save it as UTF-8"
-        ) from None
+    text = read_text(path, _COMPLAINTS)
     # Not splitlines(): a label may have a character in it that only Unicode calls a line's end.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while lines and not lines[-1].strip():

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.contracts.affine import FLOATS, NUMBERS, from_planes, planes
+from wasinn.contracts.affine import from_planes, planes
 from wasinn.contracts.bound import class_count
 from wasinn.contracts.class_order import class_order
 from wasinn.contracts.contract import InputContract, OutputContract
 from wasinn.contracts.conversion import check_numbers, real_to_type
+from wasinn.contracts.output_kinds import class_ids, logarithms, probabilities
 from wasinn.contracts.quantization import dequantize
 from wasinn.errors import ConfigError, runtime_error
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization, SpecDims, Tensor, TensorSpec, format_dims
+from wasinn.tensors import FLOATS, INTEGERS, Quantization, SpecDims, Tensor, TensorSpec, format_dims
 
 Array = np.ndarray[Any, Any]
 
@@ -105,7 +106,7 @@ class OutputConversion:
         if not self._same_numbers and isinstance(self._own.quantization, Quantization):
             array = dequantize(array, self._own.quantization)  # first: its axis is the model's
         if self._makes_ids:
-            ids = _ids(planes(array, self._own.layout))
+            ids = class_ids(planes(array, self._own.layout))
             return real_to_type(ids if "N" in self._guest.layout else ids[0], self._target, False)
         if self._kinds == ("mask", "mask"):
             array = self._mask(array)
@@ -113,9 +114,9 @@ class OutputConversion:
             return self._ordered(array) if self._order is not None else array
         if self._reckons:
             if self._own.kind == "logits":
-                array = _probabilities(array, self._axis_of(array))
+                array = probabilities(array, self._axis_of(array))
             else:
-                array = _logarithms(array, self._axis_of(array))
+                array = logarithms(array, self._axis_of(array))
         if self._order is not None:
             array = self._ordered(array)
         return real_to_type(array, self._target, self._target.quantization != "none")
@@ -131,7 +132,7 @@ class OutputConversion:
                 f"{self._where}: the model gave {found.type.label}, and its contract says "
                 f'{self._own_type.label}; write type = "{found.type.label}" there'
             )
-        if not self._same_numbers and found.type not in NUMBERS:
+        if not self._same_numbers and found.type not in (*FLOATS, *INTEGERS):
             raise runtime_error(
                 f"{self._where}: the model gave {found.type.label}, which is not converted to "
                 f"{self.spec.type.label}"
@@ -302,38 +303,3 @@ class OutputConversion:
         if self._same_numbers and isinstance(quantization, Quantization):
             return quantization.zero_points[0]  # `_moved_quantization` has it for these classes too
         return 0
-
-
-def _ids(scores: Array) -> Array:
-    """The class of each pixel, [N, H, W], of scores [N, C, H, W], as `imaging.masks.class_map` has it: the
-    lowest of the largest, never a NaN; a single channel is the probability of class 1."""
-    if scores.shape[1] == 1:
-        return (scores[:, 0] > 0.5).astype(np.int32)
-    if scores.dtype.kind == "f" and np.isnan(scores).any():
-        scores = np.where(np.isnan(scores), -np.inf, scores)
-    ids: Array = scores.argmax(axis=1)
-    return ids
-
-
-def _probabilities(logits: Array, axis: int) -> Array:
-    """Softmax, in f32, without overflow. What is no number makes none. Of a single one: sigmoid."""
-    with np.errstate(all="ignore"):
-        if logits.shape[axis] == 1:
-            single: Array = 1 / (1 + np.exp(-logits.astype(np.float32)))
-            return single
-        powers = logits.astype(np.float32, copy=True)
-        powers -= powers.max(axis=axis, keepdims=True)
-        np.exp(powers, out=powers)
-        powers /= powers.sum(axis=axis, keepdims=True)
-    return powers
-
-
-def _logarithms(probabilities: Array, axis: int) -> Array:
-    """Logits whose softmax is the probabilities: their logarithms, -inf for 0. Of a single one, the inverse
-    of the sigmoid function."""
-    with np.errstate(all="ignore"):
-        shares = np.maximum(probabilities.astype(np.float32, copy=False), 0)
-        values: Array = np.log(shares)
-        if shares.shape[axis] == 1:
-            values -= np.log1p(-np.minimum(shares, 1))
-    return values

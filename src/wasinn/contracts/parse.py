@@ -15,10 +15,15 @@ from wasinn.contracts.parse_outputs import parse_output
 from wasinn.contracts.reading import Reader, did_you_mean
 from wasinn.contracts.shown import name as shown_name
 from wasinn.contracts.shown import shown, table_name
+from wasinn.contracts.text_files import Complaints, read_text
 from wasinn.errors import ConfigError
 
-#: A contract is a page of text, and a label list in it at most a few thousand pages.
-_MAX_BYTES = 64 << 20
+_COMPLAINTS = Complaints(
+    absent="cannot read the contract {path}: it is {why}",
+    failed="cannot read the contract {path}: {why}",
+    large="the contract {path} is larger than {why}; is it one?",
+    encoding="{path}, line {line}: not UTF-8 text ({why}); is it a contract?",
+)
 
 
 def read_contract(path: str | Path) -> Contract:
@@ -26,26 +31,9 @@ def read_contract(path: str | Path) -> Contract:
     if not isinstance(path, str | Path):
         raise ConfigError(f"read_contract takes the path of a contract, not {type(path).__name__}")
     path = Path(path)
+    text = read_text(path, _COMPLAINTS).replace("\r\n", "\n")
     try:
-        if not path.is_file():
-            # A pipe or a device would be waited for, or read for ever.
-            what = "it is no file" if path.exists() else "there is no such file"
-            raise ConfigError(f"cannot read the contract {path}: {what}")
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot read the contract {path}: {reason}") from error
-    if len(content) > _MAX_BYTES:
-        raise ConfigError(f"the contract {path} is larger than {_MAX_BYTES >> 20} MiB; is it one?")
-    try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")
         document = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}, line {line}: not UTF-8 text ({error.reason}); is it a contract?"
-        ) from None
     except (ValueError, RecursionError) as error:
         # tomllib's own error, a number of more digits than Python reads, or a thousand open brackets.
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error

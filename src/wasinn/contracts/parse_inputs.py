@@ -10,7 +10,6 @@ import numpy as np
 
 from wasinn.contracts.contract import COLOURS, FITS, IMAGE_LAYOUTS, RESIZES, ImageContract, InputContract
 from wasinn.contracts.keys import (
-    FLOATS,
     IMAGE_KEYS,
     IMAGE_TYPES,
     INPUT_KEYS,
@@ -22,7 +21,7 @@ from wasinn.contracts.keys import (
 from wasinn.contracts.reading import Reader, Table, is_divisor, is_integer
 from wasinn.contracts.shown import shown
 from wasinn.spec import TensorType
-from wasinn.tensors import MAX_RANK, Quantization, SpecDims
+from wasinn.tensors import FLOATS, MAX_RANK, Quantization, SpecDims
 
 AnyQuantization = Quantization | Literal["none", "model"]
 

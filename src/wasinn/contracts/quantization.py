@@ -13,20 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from wasinn.contracts.keys import QUANTIZED
 from wasinn.errors import unsupported
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization, TensorSpec
+from wasinn.tensors import NUMPY, Quantization, TensorSpec
 
 Array = np.ndarray[Any, Any]
-
-#: The integers that are quantized to, by their NumPy types.
-_INTEGERS: dict[TensorType, Any] = {
-    TensorType.U8: np.uint8,
-    TensorType.I8: np.int8,
-    TensorType.U16: np.uint16,
-    TensorType.I16: np.int16,
-    TensorType.I32: np.int32,
-}
 
 
 def is_quantized(spec: TensorSpec) -> bool:
@@ -34,7 +26,7 @@ def is_quantized(spec: TensorSpec) -> bool:
 
     Raises WasiNNError (unsupported_operation) for a quantization that does not fit the port.
     """
-    if spec.quantization is None or spec.type not in _INTEGERS:
+    if spec.quantization is None or spec.type not in QUANTIZED:
         return False
     axis, count = spec.quantization.axis, len(spec.quantization.scales)
     if axis is None:
@@ -102,7 +94,7 @@ def _round_half_away(values: Array) -> Array:
 
 
 def _saturate(rounded: Array, zero_point: Array, tensor_type: TensorType) -> Array:
-    kind = _INTEGERS[tensor_type]
+    kind = NUMPY[tensor_type]
     limits = np.iinfo(kind)
     np.nan_to_num(rounded, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
     rounded += zero_point

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from wasinn.contracts import transforms
-from wasinn.contracts.affine import FLOATS, INTEGERS, planes
+from wasinn.contracts.affine import planes
 from wasinn.contracts.bound import dims_fit
 from wasinn.contracts.contract import ImageContract, InputContract
 from wasinn.errors import ConfigError
-from wasinn.tensors import Tensor, format_dims
+from wasinn.tensors import FLOATS, INTEGERS, Tensor, format_dims
 
 Array = np.ndarray[Any, Any]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.contracts.affine import FLOATS, Affine, planes, to_integers, working_type
+from wasinn.contracts.affine import Affine, planes, to_integers, working_type
 from wasinn.contracts.contract import ImageContract, InputContract
 from wasinn.contracts.quantization import dequantize, quantize
 from wasinn.errors import ConfigError
 from wasinn.spec import TensorType
-from wasinn.tensors import Quantization
+from wasinn.tensors import FLOATS, NUMPY, Quantization
 
 Array = np.ndarray[Any, Any]
 
@@ -94,7 +94,7 @@ def to_type(values: Array, contract: InputContract) -> Array:
         return quantize(values, contract.quantization, contract.type)
     if contract.type in FLOATS:
         with np.errstate(over="ignore"):
-            return values.astype(FLOATS[contract.type], copy=False)
+            return values.astype(NUMPY[contract.type], copy=False)
     source = TensorType.F64 if values.dtype.itemsize > 4 else TensorType.F32
     return to_integers(values.astype(working_type(source, contract.type)), contract.type)
 

@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from wasinn.backends.base import Execution, Graph, Interruptible
+from wasinn.backends.base import Execution, Graph
 from wasinn.contracts.affine import Buffers
 from wasinn.contracts.bound import Bound, bind
 from wasinn.contracts.contract import Contract, InputContract, Key, OutputContract
 from wasinn.contracts.conversion import Conversion
 from wasinn.contracts.output_conversion import OutputConversion
 from wasinn.errors import ConfigError
+from wasinn.graphs.around import ExecutionAround
 from wasinn.tensors import Quantization, Tensor, TensorSpec
 
 logger = logging.getLogger("wasinn.graph")
@@ -197,7 +198,7 @@ def _order(
     return [fixed[at] if at in fixed else next(rest) for at in range(count)]
 
 
-class _AdaptedExecution:
+class _AdaptedExecution(ExecutionAround):
     def __init__(
         self,
         execution: Execution,
@@ -206,7 +207,7 @@ class _AdaptedExecution:
         input_order: Sequence[int],
         output_order: Sequence[int],
     ) -> None:
-        self._execution = execution
+        super().__init__(execution)
         self._conversions = conversions
         self._answers = answers
         self._input_order = input_order
@@ -241,8 +242,4 @@ class _AdaptedExecution:
         self._given.clear()
         self._buffers.clear()
         self._conversions = {}
-        self._execution.close()
-
-    def interrupt(self) -> None:
-        if isinstance(self._execution, Interruptible):
-            self._execution.interrupt()
+        super().close()

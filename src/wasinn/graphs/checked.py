@@ -15,11 +15,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wasinn.backends.base import Bindable, Execution, Graph, Interruptible
+from wasinn.backends.base import Bindable, Execution, Graph
 from wasinn.contracts.bound import Bound
 from wasinn.contracts.contract import InputContract
 from wasinn.contracts.suspicion import Examiner, examiner, form_examiner
 from wasinn.errors import invalid_argument
+from wasinn.graphs.around import ExecutionAround
 from wasinn.tensors import SpecDims, Tensor, TensorSpec
 
 logger = logging.getLogger("wasinn.graph")
@@ -86,7 +87,7 @@ def _narrowed(spec: TensorSpec, contract: InputContract | None) -> TensorSpec:
     return replace(spec, dims=dims, type=contract.type, any_type=False)
 
 
-class _CheckedExecution:
+class _CheckedExecution(ExecutionAround):
     def __init__(
         self,
         execution: Execution,
@@ -94,7 +95,7 @@ class _CheckedExecution:
         strict: bool,
         warned: set[tuple[int, str]],
     ) -> None:
-        self._execution = execution
+        super().__init__(execution)
         self._examiners = examiners
         self._strict = strict
         #: The inputs and causes that a line was written about, of all executions: a guest opens many.
@@ -110,19 +111,6 @@ class _CheckedExecution:
                 self._warned.add((index, finding.cause))
                 logger.warning("%s", finding.text)
         self._execution.set_input(index, tensor)
-
-    def compute(self) -> None:
-        self._execution.compute()
-
-    def output(self, index: int) -> Tensor:
-        return self._execution.output(index)
-
-    def close(self) -> None:
-        self._execution.close()
-
-    def interrupt(self) -> None:
-        if isinstance(self._execution, Interruptible):
-            self._execution.interrupt()
 
 
 class _BindableCheckedExecution(_CheckedExecution):

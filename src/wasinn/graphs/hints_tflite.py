@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from wasinn.content import Content
 from wasinn.contracts.keys import MAX_LABELS
+from wasinn.flatbuffer import Table
 from wasinn.graphs import zipped
-from wasinn.graphs.flatbuffer import Table
 from wasinn.graphs.hint import MOST, Hint, Hints, InputHints
 
 #: ContentProperties, ProcessUnitOptions, AssociatedFileType and ColorSpaceType of metadata_schema.fbs.

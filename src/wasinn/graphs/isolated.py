@@ -16,15 +16,16 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from wasinn.backends.base import Execution, LoadOptions, Model
 from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.graphs import messages
-from wasinn.graphs.channel import AVAILABLE, Arena, Channel, Disconnected, memory_file
+from wasinn.graphs.channel import AVAILABLE, memory_file
 from wasinn.graphs.loading import Loading, opening
-from wasinn.graphs.messages import Layout, LoadRequest, Shape
-from wasinn.graphs.worker_process import WorkerPool, WorkerProcess, failure
+from wasinn.graphs.messages import LoadRequest, Shape
+from wasinn.graphs.worker_calls import Session, WorkerCalls, fits
+from wasinn.graphs.worker_process import WorkerPool, WorkerProcess
 from wasinn.spec import Encoding, Target
 from wasinn.tensors import Tensor, TensorSpec, element_count
 
@@ -36,8 +37,6 @@ _MAX_SPARE_BYTES = 1 << 20
 #: Up to so many bytes in all a second copy should cost less than the way through Python that it saves (an
 #: estimate; with 600 KB the copy is 40 to 100 us, and that way some 10).
 _MAX_BOUND_BYTES = 1 << 16
-#: How long a backend that can end a compute has to do so before its process is given up, in seconds.
-_PATIENCE = 0.05
 
 
 class IsolatedGraph:
@@ -67,7 +66,7 @@ class IsolatedGraph:
         self._timeout = timeout
         self._lock = threading.Lock()  # held for as long as a load takes
         self._spare_lock = threading.Lock()
-        self._spare: list[_Session] = []
+        self._spare: list[Session] = []
         self._owned = _Owned(backend, loading.workers)
         close = weakref.finalize(self, self._owned.close)
         self.inputs: tuple[TensorSpec, ...] = ()
@@ -82,6 +81,8 @@ class IsolatedGraph:
                 raise runtime_error(f"no shared memory for the model: {error}") from error
             raise
         self.inputs, self.outputs = loaded.inputs, loaded.outputs
+        #: Whether it is a language model: `isolated_streaming.py` opens its contexts.
+        self.streaming = loaded.streaming
 
     def worker(self, loading: Loading) -> WorkerProcess:
         """The process that computes now; a new one if the last is gone. Raises WasiNNError."""
@@ -116,11 +117,12 @@ class IsolatedGraph:
             session = self.new_session(getattr(opening, "loading", None) or Loading())
         return IsolatedExecution(self, session)
 
-    def new_session(self, loading: Loading) -> _Session:
+    def new_session(self, loading: Loading, layers: Sequence[str] = ()) -> Session:
+        """A context in the worker, of the graph with the options `layers`. Raises WasiNNError."""
         worker = self.worker(loading)
-        return _Session(worker, *worker.open(loading.ended_by))
+        return Session(worker, *worker.open(loading.ended_by, layers))
 
-    def keep(self, session: _Session) -> None:
+    def keep(self, session: Session) -> None:
         """Takes a closed context's session for the next one, or ends it."""
         with self._spare_lock:
             if len(self._spare) < _MAX_SPARE and session.worker.usable:
@@ -166,90 +168,15 @@ class _Owned:
                 os.close(file)
 
 
-class _Session:
-    """A context's place in a worker process: its channel, and the arena with its tensors."""
-
-    def __init__(self, worker: WorkerProcess, number: int, channel: Channel) -> None:
-        self.worker = worker
-        self.number = number
-        self.channel = channel
-        self.arena: Arena | None = None
-        self.layout = Layout((), (), 0)
-        #: The shapes of the inputs that the worker was told last.
-        self.told: list[Shape] = []
-        self.outputs: list[Shape | WasiNNError] = []
-
-    def call(self, message: bytes, files: Sequence[int] = ()) -> bytes:
-        """Sends a message, and gives the answer. Raises WasiNNError as the worker answers; Disconnected."""
-        self.channel.send(message, files)
-        answer = self.channel.receive()
-        if answer[:1] not in (messages.DONE, messages.OUTPUTS):
-            raise failure(answer)
-        return answer
-
-    def input_view(self, index: int, size: int) -> memoryview:
-        offset, _ = self.layout.inputs[index]
-        assert self.arena is not None
-        return self.arena.view[offset : offset + size]
-
-    def output_view(self, index: int, size: int) -> memoryview:
-        offset, _ = self.layout.outputs[index]
-        assert self.arena is not None
-        return self.arena.view[offset : offset + size]
-
-    def has_room(self, inputs: list[int], outputs: list[int]) -> bool:
-        """Whether each port has room for so many bytes, and the inputs not more than that."""
-        layout = self.layout
-        fits = _fits(layout.inputs, inputs) and _fits(layout.outputs, outputs)
-        return self.arena is not None and fits and sum(inputs) >= sum(room for _, room in layout.inputs)
-
-    def make_room(self, inputs: list[int], outputs: list[int]) -> None:
-        """Sees that each port has room for so many bytes; what the inputs hold is kept."""
-        if self.has_room(inputs, outputs):
-            return
-        before, layout, wanted = self.arena, self.layout, Layout.of(inputs, outputs)
-        try:
-            self.arena, file = Arena.make(wanted.size)
-        except (OSError, ValueError, OverflowError) as error:
-            raise runtime_error(f"no {wanted.size} bytes of shared memory: {error}") from error
-        self.layout = wanted
-        try:
-            if before is not None:
-                for index, ((offset, room), size) in enumerate(zip(layout.inputs, inputs, strict=True)):
-                    size = min(room, size)
-                    self.input_view(index, size)[:] = before.view[offset : offset + size]
-            self.call(self.layout.encode(), [file])
-        except WasiNNError:
-            self.arena, self.layout = before, layout
-            raise
-        finally:
-            os.close(file)
-
-
-def _fits(regions: Sequence[tuple[int, int]], sizes: Sequence[int]) -> bool:
-    return len(regions) == len(sizes) and all(
-        room >= size for (_, room), size in zip(regions, sizes, strict=True)
-    )
-
-
-class _GivenUp(Exception):
-    """The worker has been given up: it takes no more calls."""
-
-
-class IsolatedExecution:
+class IsolatedExecution(WorkerCalls):
     """One context of an isolated graph. Binding it lets the guest's hot path copy without Python."""
 
-    def __init__(self, graph: IsolatedGraph, session: _Session) -> None:
+    def __init__(self, graph: IsolatedGraph, session: Session) -> None:
+        super().__init__(session)
         self._graph: IsolatedGraph | None = graph
         self._inputs, self._outputs = graph.inputs, graph.outputs
-        self._session = session
         self._given: list[Shape | None] = [None] * len(self._inputs)
         self._rooms = [_room(spec) for spec in self._outputs]
-        self._loading = Loading()
-        self._computing = False
-        self._interrupted = False
-        self._abandoned = False
-        self._call_lock = threading.Lock()
 
     def set_input(self, index: int, tensor: Tensor) -> None:
         shape = Shape.of(tensor)
@@ -299,13 +226,13 @@ class IsolatedExecution:
         if len(outputs) != len(self._outputs):
             raise ValueError(f"{len(outputs)} outputs")
         sizes = [0 if isinstance(each, WasiNNError) else each.size for each in outputs]
-        if not _fits(session.layout.outputs, sizes):
+        if not fits(session.layout.outputs, sizes):
             rooms = [max(room, size) for room, size in zip(self._rooms, sizes, strict=True)]
             session.make_room([room for _, room in session.layout.inputs], rooms)
             self._rooms = rooms
             outputs = messages.decode_shapes(session.call(messages.FETCH)[1:])
             sizes = [0 if isinstance(each, WasiNNError) else each.size for each in outputs]
-            if not _fits(session.layout.outputs, sizes):
+            if not fits(session.layout.outputs, sizes):
                 raise ValueError("outputs that grow")
         session.outputs = outputs
 
@@ -371,76 +298,6 @@ class IsolatedExecution:
             fresh.channel.close()
             raise
         session.channel.close()
-
-    def _on_worker(self, doing: str, call: Callable[[], None]) -> None:
-        """Calls `call` on a worker that is there; again if it was given up a moment before."""
-        for _ in range(3):
-            try:
-                self._attend()
-                with self._worker_errors(doing):
-                    call()
-                return
-            except _GivenUp:
-                continue
-        raise runtime_error("the worker process is being replaced; try again")
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        """A call that `interrupt` can end. Raises _GivenUp if the worker takes no more calls."""
-        worker = self._session.worker
-        if not worker.begin_call():
-            raise _GivenUp
-        with self._call_lock:
-            self._computing = True
-        try:
-            if self._interrupted:
-                raise runtime_error("the compute was ended")
-            yield
-        finally:
-            with self._call_lock:
-                self._computing = False
-                abandoned, self._abandoned = self._abandoned, False
-            worker.end_call(abandoned)
-
-    @contextlib.contextmanager
-    def _worker_errors(self, doing: str) -> Iterator[None]:
-        worker = self._session.worker
-        try:
-            yield
-        except Disconnected:
-            if self._interrupted:
-                raise runtime_error("the compute was ended") from None
-            reason = worker.death(doing)
-            worker.kill()
-            raise runtime_error(f"{reason}; the next call starts another") from None
-        except ValueError as error:
-            worker.kill()
-            raise runtime_error(f"the worker process answered nonsense: {error}") from error
-
-    def interrupt(self) -> None:
-        self._interrupted = True
-        self._loading.interrupt("the run was ended")
-        if not self._computing:
-            return
-        worker = self._session.worker
-        if worker.loaded.interruptible:
-            worker.interrupt(self._session.number)
-            timer = threading.Timer(_PATIENCE, self._abandon)
-            timer.daemon = True
-            try:
-                timer.start()
-            except RuntimeError:  # no more threads
-                self._abandon()
-        else:
-            self._abandon()
-
-    def _abandon(self) -> None:
-        """Waits no longer for a compute that nothing else ends."""
-        with self._call_lock:
-            if self._computing and not self._abandoned:
-                self._abandoned = True
-                self._session.worker.abandon_call()
-                self._session.channel.shut()
 
     def close(self) -> None:
         graph, self._graph = self._graph, None

@@ -19,8 +19,8 @@ from typing import Any
 from wasinn.backends.base import Model
 from wasinn.backends.common import one_line
 from wasinn.content import Content, opened
+from wasinn.flatbuffer import Table
 from wasinn.graphs import detect, gguf, pytorch_archive, zipped
-from wasinn.graphs.flatbuffer import Table
 from wasinn.protobuf import BYTES, VARINT, Field, fields, text
 from wasinn.spec import Encoding
 

@@ -3,24 +3,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from wasinn.backends import lookup
-from wasinn.backends.base import Backend, Graph
+from wasinn.backends.base import Backend, Configurable, Graph
 from wasinn.contracts.bound import Bound, bind
 from wasinn.contracts.contract import Contract
 from wasinn.errors import BackendError, ConfigError, WasiNNError, runtime_error, unsupported
 from wasinn.graphs import detect, labels
 from wasinn.graphs.adapted import AdaptedGraph
+from wasinn.graphs.beside import read_beside
 from wasinn.graphs.checked import CheckedGraph
 from wasinn.graphs.isolated import IsolatedGraph
+from wasinn.graphs.isolated_streaming import IsolatedLanguageModel
 from wasinn.graphs.loading import Loading
-from wasinn.graphs.quantized import QuantizedGraph
+from wasinn.graphs.quantized import QuantizedGraph, real_bound
 from wasinn.graphs.reshaped import ReshapedGraph
 from wasinn.graphs.source import GraphSource, check_contract
 from wasinn.spec import Encoding, ErrorCode
+
+logger = logging.getLogger("wasinn.host")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class LoadedGraph:
     """A graph, and what it was loaded by.
 
     `isolated`: in a worker process. `label`: what its file says of itself (`labels.read`).
-    `bound`: the contract that holds for the callers of `graph`, if there is one.
+    `bound`: the contract that holds for the callers of `graph`, if there is one. `told`: the same; else the
+    one beside the model, which guests may ask for, and against which nothing is held.
     """
 
     graph: Graph
@@ -37,6 +43,7 @@ class LoadedGraph:
     isolated: bool = False
     label: Mapping[str, Any] = field(default_factory=dict)
     bound: Bound | None = None
+    told: Bound | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Loader:
         )
         try:
             if isolated:
-                graph: Graph = IsolatedGraph(
+                isolated_graph = IsolatedGraph(
                     backend.name,
                     source.model,
                     encoding,
@@ -91,19 +98,36 @@ class Loader:
                     loading or Loading(),
                     source.load_timeout,
                 )
+                graph: Graph = isolated_graph
+                if isolated_graph.streaming:
+                    graph = IsolatedLanguageModel(isolated_graph)
             else:
                 graph = backend.load(source.model, encoding, source.target, source.options)
         except WasiNNError as error:
             raise _with_label_hint(error, source, encoding) from error
+        if source.llm is not None:
+            graph = _with_llm_options(graph, source.llm, backend.name)
         bound = None
         if source.contract is not None:
             graph, bound = _under_contract(graph, source, source.contract)
+        told = bound or _beside(graph, source)
         if source.quantization == "affine":
+            bound, told = (each and real_bound(each, graph.inputs, graph.outputs) for each in (bound, told))
             graph = QuantizedGraph(graph)
-        if source.dims == "reshape":
+        if source.dims == "reshape" and not isinstance(graph, Configurable):  # text has no dims
             graph = ReshapedGraph(graph)
         label = labels.read(source.model, encoding)
-        return LoadedGraph(graph, encoding, backend.name, isolated, label, bound)
+        return LoadedGraph(graph, encoding, backend.name, isolated, label, bound, told)
+
+
+def _with_llm_options(graph: Graph, options: str, backend: str) -> Graph:
+    """The graph with the operator's options. Raises WasiNNError."""
+    if not isinstance(graph, Configurable):
+        raise unsupported(f"the options {options} are for language models, which {backend} does not serve")
+    try:
+        return graph.with_options(options)
+    except WasiNNError as error:
+        raise WasiNNError(error.code, f"llm: {error.reason}") from error
 
 
 def _check_precision(backend: Backend, precision: str | None) -> None:
@@ -127,7 +151,19 @@ def _under_contract(graph: Graph, source: GraphSource, contract: Contract) -> tu
             graph, bound = adapted, adapted.bound
     except ConfigError as error:
         raise runtime_error(f"the contract does not fit the model: {error}") from error
+    if isinstance(graph, Configurable):
+        return graph, bound  # of text nothing can be held against it
     return CheckedGraph(graph, bound, source.strict), bound
+
+
+def _beside(graph: Graph, source: GraphSource) -> Bound | None:
+    """The contract beside the model's file, if there is one; a warning where it is of no use."""
+    try:
+        contract = read_beside(source)
+        return None if contract is None else bind(contract, graph.inputs, graph.outputs)
+    except ConfigError as error:
+        logger.warning("guests are not told of the contract beside the model: %s", error)
+        return None
 
 
 def _with_label_hint(error: WasiNNError, source: GraphSource, encoding: Encoding) -> WasiNNError:

@@ -7,11 +7,12 @@ Never pickles: a worker has read a file that nobody vouches for, and what it say
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from wasinn.backends.base import LoadOptions
+from wasinn.backends.base import LoadOptions, Usage
 from wasinn.errors import WasiNNError
 from wasinn.graphs.channel import as_int_list
 from wasinn.spec import Encoding, ErrorCode, Target, TensorType
@@ -19,11 +20,13 @@ from wasinn.tensors import MAX_RANK, Quantization, Tensor, TensorSpec, element_c
 
 # The first byte of a message about a context.
 ARENA, COMPUTE, FETCH = b"a", b"c", b"f"
+# About one that streams (and COMPUTE); each is answered with its state, but READ with a part of an output.
+INPUT, SINGLE, END, STATE, READ = b"i", b"s", b"n", b"q", b"r"
 # The first byte of an answer: done with outputs of the shapes declared; done with these; not done.
 DONE, OUTPUTS, FAILED = b"k", b"o", b"e"
 
 #: Fields of TensorSpec that are JSON as they are.
-_PLAIN = ("name", "any_size", "any_type", "aliases")
+_PLAIN = ("name", "any_size", "any_type", "optional", "aliases")
 #: Characters of a port's name.
 _MAX_NAME = 1 << 16
 
@@ -59,11 +62,13 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a worker says of the graph it has loaded."""
+    """What a worker says of the graph it has loaded. `streaming`: it is a language model, which takes
+    options."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     interruptible: bool
+    streaming: bool = False
 
     def encode(self) -> bytes:
         return json.dumps(
@@ -71,6 +76,7 @@ class Loaded:
                 "inputs": [_encode_spec(spec) for spec in self.inputs],
                 "outputs": [_encode_spec(spec) for spec in self.outputs],
                 "interruptible": self.interruptible,
+                "streaming": self.streaming,
             }
         ).encode()
 
@@ -83,6 +89,7 @@ class Loaded:
                 tuple(_decode_spec(each) for each in table["inputs"]),
                 tuple(_decode_spec(each) for each in table["outputs"]),
                 bool(table["interruptible"]),
+                bool(table["streaming"]),
             )
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a description of a graph: {error}") from error
@@ -117,6 +124,7 @@ def _decode_spec(table: Any) -> TensorSpec:
         quantization=quantization,
         any_size=table["any_size"] is True,
         any_type=table["any_type"] is True,
+        optional=table["optional"] is True,
         aliases=tuple(_name(each) for each in table["aliases"]),
     )
 
@@ -215,6 +223,63 @@ def decode_shapes(body: bytes) -> list[Shape | WasiNNError]:
     return result
 
 
+# -- a context that streams ---------------------------------------------------------------------------
+
+#: The bytes of an output in one message, and of all of it.
+PART, MAX_OUTPUT = 1 << 20, 256 << 20
+#: Lines for the log that come with one answer.
+MAX_LINES = 20
+_PART = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class State:
+    """Which outputs can be read, what has been read and written so far, and what the log is to be told."""
+
+    ready: tuple[bool, ...]
+    usage: Usage
+    log: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        return DONE + json.dumps([self.ready, *astuple(self.usage), self.log]).encode()
+
+    @classmethod
+    def decode(cls, message: bytes, outputs: int) -> State:
+        """Raises ValueError for what is no state of a context with so many outputs."""
+        try:
+            table = json.loads(message[1:])
+        except RecursionError as error:
+            raise ValueError(str(error)) from None
+        if not isinstance(table, list) or len(table) != 5:
+            raise ValueError("no state")
+        ready, prompt, generated, seconds, log = table
+        if not isinstance(ready, list) or len(ready) != outputs:
+            raise ValueError(f"no state of {outputs} outputs")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e12:
+            raise ValueError("no time")
+        if not isinstance(log, list) or not all(isinstance(line, str) for line in log):
+            raise ValueError("no lines of a log")
+        prompt, generated = as_int_list([prompt, generated])
+        usage, lines = Usage(prompt, generated, float(seconds)), log[:MAX_LINES]
+        return cls(tuple(each is True for each in ready), usage, tuple(_line(each) for each in lines))
+
+
+def encode_part(data: memoryview, offset: int) -> bytes:
+    """A part of an output, behind the size of all of it."""
+    return DONE + _PART.pack(len(data)) + data[offset : offset + PART]
+
+
+def decode_part(message: bytes) -> tuple[int, bytes]:
+    """The size of all of an output, and a part of it. Raises ValueError."""
+    try:
+        (size,) = _PART.unpack_from(message, 1)
+    except struct.error as error:
+        raise ValueError("no part of an output") from error
+    if size > MAX_OUTPUT:
+        raise ValueError(f"an output of {size} bytes")
+    return size, message[1 + _PART.size :]
+
+
 def encode_error(error: WasiNNError) -> bytes:
     return FAILED + json.dumps([int(error.code), error.reason]).encode()
 
@@ -223,7 +288,13 @@ def decode_error(value: Any) -> WasiNNError:
     """The error in [code, reason]. Raises ValueError."""
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError("an error is [code, reason]")
-    code, text = ErrorCode(value[0]), str(value[1])[:2000]
+    code = ErrorCode(value[0])
     if code is ErrorCode.SUCCESS:
         raise ValueError("an error that is none")
-    return WasiNNError(code, text if text.isprintable() else repr(text))
+    return WasiNNError(code, _line(str(value[1])))
+
+
+def _line(text: str) -> str:
+    """What a worker says, for the log."""
+    text = text[:2000]
+    return text if text.isprintable() else repr(text)

@@ -7,13 +7,19 @@ point is f32 for the guest. By default, and without it, bytes pass as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from wasinn.backends.base import Execution, Graph, Interruptible
+import numpy as np
+
+from wasinn.backends.base import Execution, Graph
+from wasinn.contracts.bound import Bound
+from wasinn.contracts.contract import InputContract
 from wasinn.contracts.quantization import dequantize, is_quantized, quantize
 from wasinn.errors import unsupported
+from wasinn.graphs.around import ExecutionAround
 from wasinn.spec import TensorType
-from wasinn.tensors import Tensor, TensorSpec
+from wasinn.tensors import Quantization, Tensor, TensorSpec
 
 
 class QuantizedGraph:
@@ -37,11 +43,46 @@ def _as_real(spec: TensorSpec) -> TensorSpec:
     return replace(spec, type=TensorType.F32, quantization=None) if is_quantized(spec) else spec
 
 
-class _QuantizedExecution:
+def real_bound(bound: Bound, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Bound:
+    """The contract of a graph with these ports as it is for guests of the QuantizedGraph around it: of real
+    numbers, such that the integers that the host makes of them are those that `bound` says."""
+    return replace(
+        bound,
+        inputs={index: _real_input(each, inputs[index]) for index, each in bound.inputs.items()},
+        outputs={
+            index: replace(each, type=TensorType.F32, quantization="none")
+            if is_quantized(outputs[index])
+            else each
+            for index, each in bound.outputs.items()
+        },
+    )
+
+
+def _real_input(each: InputContract, spec: TensorSpec) -> InputContract:
+    port = spec.quantization
+    if port is None or not is_quantized(spec):
+        return each
+    image = each.image
+    channels = 1 if image is None else image.channels
+    own = each.quantization if isinstance(each.quantization, Quantization) else Quantization((1.0,), (0,))
+    if image is not None and own != port and {len(own.scales), len(port.scales)} <= {1, channels}:
+        # integer = value / own scale + own point, and the guest sends port scale * (integer - port point).
+        rows = [
+            np.broadcast_to(row, channels) for pair in (own, port) for row in (pair.scales, pair.zero_points)
+        ]
+        scale, point, port_scale, port_point = (np.asarray(row, np.float64) for row in rows)
+        mean, std = np.asarray(image.mean), np.asarray(image.std)
+        mean = mean + (port_point - point) * scale * std
+        std = std * scale / port_scale
+        image = replace(image, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+    return replace(each, type=TensorType.F32, quantization="none", image=image)
+
+
+class _QuantizedExecution(ExecutionAround):
     def __init__(
         self, execution: Execution, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
     ) -> None:
-        self._execution = execution
+        super().__init__(execution)
         self._inputs = inputs
         self._outputs = outputs
 
@@ -51,18 +92,8 @@ class _QuantizedExecution:
             tensor = Tensor.of(quantize(tensor.numpy(), spec.quantization, spec.type), spec.type)
         self._execution.set_input(index, tensor)
 
-    def compute(self) -> None:
-        self._execution.compute()
-
     def output(self, index: int) -> Tensor:
         spec, tensor = self._outputs[index], self._execution.output(index)
         if spec.quantization is not None and is_quantized(spec):
             return Tensor.of(dequantize(tensor.numpy(), spec.quantization))
         return tensor
-
-    def close(self) -> None:
-        self._execution.close()
-
-    def interrupt(self) -> None:
-        if isinstance(self._execution, Interruptible):
-            self._execution.interrupt()

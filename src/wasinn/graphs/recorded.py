@@ -8,6 +8,7 @@ bytes as they passed. Types that NumPy lacks (bf16, f8) are unsigned integers th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -20,11 +21,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from wasinn.backends.base import Execution, Graph, Interruptible
-from wasinn.errors import ConfigError
+from wasinn.backends.base import Execution, Graph, Streaming, Usage
+from wasinn.errors import ConfigError, WasiNNError
+from wasinn.graphs.around import ExecutionAround
 from wasinn.graphs.record_files import read_tensor, text
 from wasinn.sizes import format_size
-from wasinn.spec import TensorType
+from wasinn.spec import ErrorCode, TensorType
 from wasinn.tensors import Tensor, TensorSpec
 
 logger = logging.getLogger("wasinn.host")
@@ -99,10 +101,12 @@ class RecordedGraph:
         self.outputs = graph.outputs
 
     def open(self) -> Execution:
-        return _RecordedExecution(self._graph.open(), self.inputs, self.outputs, self._recorder, self._head)
+        execution = self._graph.open()
+        kind = _RecordedStreaming if isinstance(execution, Streaming) else _RecordedExecution
+        return kind(execution, self.inputs, self.outputs, self._recorder, self._head)
 
 
-class _RecordedExecution:
+class _RecordedExecution(ExecutionAround):
     def __init__(
         self,
         execution: Execution,
@@ -111,7 +115,7 @@ class _RecordedExecution:
         recorder: Recorder,
         head: Record,
     ) -> None:
-        self._execution = execution
+        super().__init__(execution)
         self._inputs = inputs
         self._outputs = outputs
         self._recorder = recorder
@@ -147,16 +151,70 @@ class _RecordedExecution:
             Record(head.graph, head.encoding, head.backend, head.guest, seconds, inputs, outputs, error)
         )
 
-    def output(self, index: int) -> Tensor:
-        return self._execution.output(index)
-
     def close(self) -> None:
         self._given.clear()
-        self._execution.close()
+        super().close()
 
-    def interrupt(self) -> None:
-        if isinstance(self._execution, Interruptible):
-            self._execution.interrupt()
+
+class _RecordedStreaming(_RecordedExecution):
+    """One that streams: what is generated token by token is one record, kept where it ends."""
+
+    _seconds = 0.0
+    _begun = False
+
+    @property
+    def _streaming(self) -> Streaming:
+        assert isinstance(self._execution, Streaming)
+        return self._execution
+
+    @property
+    def usage(self) -> Usage:
+        return self._streaming.usage
+
+    def is_ready(self, index: int) -> bool:
+        return self._streaming.is_ready(index)
+
+    def set_input(self, index: int, tensor: Tensor) -> None:
+        self._end()
+        super().set_input(index, tensor)
+
+    def compute(self) -> None:
+        self._end()
+        super().compute()
+
+    def compute_single(self) -> None:
+        start = time.perf_counter()
+        self._begun = True
+        try:
+            self._streaming.compute_single()
+        except WasiNNError as error:
+            self._seconds += time.perf_counter() - start
+            self._end(None if error.code is ErrorCode.END_OF_SEQUENCE else str(error))
+            raise
+        self._seconds += time.perf_counter() - start
+
+    def output_single(self, index: int) -> Tensor:
+        return self._streaming.output_single(index)
+
+    def fini_single(self) -> None:
+        self._end()
+        self._streaming.fini_single()
+
+    def _end(self, error: str | None = None) -> None:
+        """Keeps the sequence that was begun, with what there is of its outputs."""
+        if not self._begun:
+            return
+        seconds, self._seconds, self._begun = self._seconds, 0.0, False
+        outputs = []
+        for index, spec in enumerate(self._outputs):
+            with contextlib.suppress(WasiNNError):
+                if self.is_ready(index):
+                    outputs.append(_copy(spec.name, self._execution.output(index)))
+        self._keep(seconds, () if error else tuple(outputs), error)
+
+    def close(self) -> None:
+        self._end()
+        super().close()
 
 
 def _copy(name: str, tensor: Tensor) -> Recorded:

@@ -11,6 +11,7 @@ import logging
 
 from wasinn.backends.base import Execution, Graph
 from wasinn.errors import invalid_argument
+from wasinn.graphs.around import ExecutionAround
 from wasinn.spec import TensorType
 from wasinn.tensors import Tensor, TensorSpec, element_count, format_dims
 
@@ -30,9 +31,9 @@ class ReshapedGraph:
         return _ReshapedExecution(self._graph.open(), self._graph.inputs, self._warned)
 
 
-class _ReshapedExecution:
+class _ReshapedExecution(ExecutionAround):
     def __init__(self, execution: Execution, inputs: tuple[TensorSpec, ...], warned: set[int]) -> None:
-        self._execution = execution
+        super().__init__(execution)
         self._inputs = inputs
         #: The inputs that a line was written about, of all executions: a guest can open any number.
         self._warned = warned
@@ -50,20 +51,6 @@ class _ReshapedExecution:
                 format_dims(dims),
             )
         self._execution.set_input(index, Tensor(dims, _type(spec, tensor), tensor.data))
-
-    def compute(self) -> None:
-        self._execution.compute()
-
-    def output(self, index: int) -> Tensor:
-        return self._execution.output(index)
-
-    def close(self) -> None:
-        self._execution.close()
-
-    def interrupt(self) -> None:
-        interrupt = getattr(self._execution, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
 
 
 def _type(spec: TensorSpec, tensor: Tensor) -> TensorType:

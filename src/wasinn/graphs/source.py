@@ -10,6 +10,7 @@ Three spellings are read:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,7 +35,8 @@ class GraphSource:
     graph in a worker process, and None what the backend needs; `load_timeout` ends a load there after
     so many seconds. `contract` is what the model's tensors mean: what guests send is held against it, and
     refused where it cannot be right if `strict`, else warned about. `guests` is the contract that the guests
-    were written for: the host converts between the two.
+    were written for: the host converts between the two. `llm` are a language model's options, as a JSON
+    object; a guest's own count before them.
     """
 
     encoding: Encoding = Encoding.AUTODETECT
@@ -49,6 +51,7 @@ class GraphSource:
     guests: Contract | None = None
     strict: bool = False
     options: LoadOptions = LoadOptions()
+    llm: str | None = None
 
     def __str__(self) -> str:
         if self.model.files:
@@ -83,7 +86,8 @@ class GraphSource:
         """`ENCODING:PATH[,PATH][?key=value&...]`; without an encoding it is detected. Raises ConfigError.
 
         `@NAME` as a path is a model that wasinn ships. A character that would divide the text is
-        written as in a URL (`%2C` for a comma).
+        written as in a URL (`%2C` for a comma). Keys that are no options of graphs are those of a language
+        model, where the encoding is ggml.
         """
         body, _, query = text.partition("?")
         encoding, colon, paths = body.partition(":")
@@ -100,7 +104,25 @@ class GraphSource:
                 raise ConfigError(f"option {key!r} of graph {text!r} is given twice")
             options[key] = unquote(value)
         files = [unquote(path) for path in paths.split(",")]
+        if _encoding(encoding) is Encoding.GGML:
+            llm = {key: typed(options.pop(key)) for key in list(options) if key not in _OPTIONS}
+            if llm and "llm" in options:
+                raise ConfigError(f"give llm={options['llm']} or {', '.join(llm)}, not both")
+            if llm:
+                options["llm"] = llm
         return cls.from_files(*files, encoding=encoding, **options)
+
+
+def typed(text: str) -> Any:
+    """What `text` stands for as JSON, as in `0.5`, `true` or `["a", "b"]`; else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def parse_named(text: str) -> tuple[str, GraphSource]:
@@ -160,10 +182,13 @@ def with_options(source: GraphSource, options: Mapping[str, Any]) -> GraphSource
     for key, value in options.items():
         setter = _OPTIONS.get(key)
         if setter is None:
-            raise ConfigError(f"unknown graph option {key!r}; known: {', '.join(_OPTIONS)}")
+            hint = " (a language model's follow ggml:PATH)" if source.encoding is Encoding.AUTODETECT else ""
+            raise ConfigError(f"unknown graph option {key!r}; known: {', '.join(_OPTIONS)}{hint}")
         source = setter(source, value)
     if source.load_timeout is not None and source.isolation != "process":
         raise ConfigError('load_timeout needs isolation = "process": a load in this process cannot be ended')
+    if source.llm is not None and source.encoding not in (Encoding.GGML, Encoding.AUTODETECT):
+        raise ConfigError(f"llm is for language models (ggml), and this graph is {source.encoding.label}")
     if source.guests is not None and source.quantization == "affine":
         raise ConfigError(
             'guests = ... converts quantized tensors already; leave out quantization = "affine"'
@@ -259,6 +284,18 @@ def _set_strict(source: GraphSource, value: Any) -> GraphSource:
     return replace(source, strict=_one_of("strict", str(value).lower(), "true", "false") == "true")
 
 
+def _set_llm(source: GraphSource, value: Any) -> GraphSource:
+    if isinstance(value, str):
+        value = typed(value)
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f'llm is a table of options, as in {{"ctx-size" = 512, temp = 0}}, not {value!r}')
+    try:
+        text = json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"llm: {error}") from None
+    return replace(source, llm=text)
+
+
 def _one_of(key: str, value: Any, *known: str) -> str:
     if value not in known:
         listed = " or ".join(f'"{each}"' for each in known)
@@ -278,6 +315,7 @@ _OPTIONS: dict[str, Callable[[GraphSource, Any], GraphSource]] = {
     "contract": _set_contract,
     "guests": _set_guests,
     "strict": _set_strict,
+    "llm": _set_llm,
 }
 OPTION_NAMES = tuple(_OPTIONS)
 

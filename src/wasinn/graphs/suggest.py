@@ -22,12 +22,12 @@ from wasinn.contracts.contract import (
     InputContract,
     OutputContract,
 )
-from wasinn.contracts.keys import FLOATS, IMAGE_TYPES, LARGEST, MAX_DIM, MAX_SIDE, QUANTIZED, SMALLEST
+from wasinn.contracts.keys import IMAGE_TYPES, LARGEST, MAX_DIM, MAX_SIDE, QUANTIZED, SMALLEST
 from wasinn.graphs import detect, hints_onnx, hints_openvino, hints_tflite
 from wasinn.graphs.hint import Hint, Hints, InputHints, OutputHints
 from wasinn.graphs.suggest_outputs import Notes, port_of, suggest_output, unused_name
 from wasinn.spec import Encoding, TensorType
-from wasinn.tensors import MAX_RANK, Quantization, SpecDims, TensorSpec
+from wasinn.tensors import FLOATS, MAX_RANK, Quantization, SpecDims, TensorSpec
 
 T = TypeVar("T")
 

@@ -11,21 +11,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from wasinn.backends import common, lookup
-from wasinn.backends.base import Bindable, Execution, Graph, Interruptible, Model
-from wasinn.errors import WasiNNError, runtime_error
+from wasinn.backends.base import Configurable, Graph, Interruptible, Model, Streaming
 from wasinn.graphs import messages
 from wasinn.graphs.channel import Arena, Channel, Disconnected
-from wasinn.graphs.messages import Layout, Loaded, LoadRequest, Shape
-from wasinn.spec import ErrorCode
-from wasinn.tensors import Tensor
+from wasinn.graphs.messages import Loaded, LoadRequest
+from wasinn.graphs.worker_contexts import Context, StreamingContext, TensorContext, as_error, lines
 
 
 def main(control: int, lifeline: int) -> None:
@@ -41,6 +39,7 @@ def main(control: int, lifeline: int) -> None:
 
 def _prepare(lifeline: int) -> None:
     common.hold_stderr = False
+    logging.getLogger("wasinn").addHandler(lines)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The default of SIGIO ends the process: when the pipe's other end goes, and no Python is needed.
     with contextlib.suppress(OSError, AttributeError):
@@ -58,7 +57,7 @@ def _prepare(lifeline: int) -> None:
 class _Worker:
     def __init__(self, control: Channel) -> None:
         self._control = control
-        self._contexts: dict[int, _Context] = {}
+        self._contexts: dict[int, Context] = {}
         self._graph: Graph | None = None
 
     def serve(self) -> None:
@@ -72,9 +71,8 @@ class _Worker:
             elif "open" in request:
                 channel = Channel.from_file(files[0])
                 assert self._graph is not None
-                threading.Thread(
-                    target=self._serve_context, args=(request["open"], self._graph, channel), daemon=True
-                ).start()
+                arguments = (request["open"], self._graph, request["layers"], channel)
+                threading.Thread(target=self._serve_context, args=arguments, daemon=True).start()
             else:
                 self._control.send(self._load(LoadRequest.decode(message), files))
 
@@ -84,19 +82,28 @@ class _Worker:
         try:
             graph = _load(request, files)
             execution = graph.open()
-            answer = Loaded(graph.inputs, graph.outputs, isinstance(execution, Interruptible)).encode()
+            ends, streams = isinstance(execution, Interruptible), isinstance(execution, Streaming)
+            answer = Loaded(graph.inputs, graph.outputs, ends, streams).encode()
             execution.close()
         except BaseException as error:
-            return messages.encode_error(_as_error(error))
+            return messages.encode_error(as_error(error))
         self._graph = graph
         return answer
 
-    def _serve_context(self, number: int, graph: Graph, channel: Channel) -> None:
+    def _serve_context(self, number: int, graph: Graph, layers: list[str], channel: Channel) -> None:
         try:
-            context = _Context(graph, channel)
+            for config in layers:
+                assert isinstance(graph, Configurable)
+                graph = graph.with_options(config)
+            execution = graph.open()
+            context: Context
+            if isinstance(execution, Streaming):
+                context = StreamingContext(graph, execution, channel)
+            else:
+                context = TensorContext(graph, execution, channel)
         except BaseException as error:
             with contextlib.suppress(Disconnected):
-                channel.send(messages.encode_error(_as_error(error)))
+                channel.send(messages.encode_error(as_error(error)))
             channel.close()
             return
         self._contexts[number] = context
@@ -121,98 +128,3 @@ def _load(request: LoadRequest, files: list[int]) -> Graph:
         ]
         model = Model(builders=tuple(bytes(arena.view) for arena in arenas))
     return backend.load(model, request.encoding, request.target, request.options)
-
-
-def _as_error(error: BaseException) -> WasiNNError:
-    if isinstance(error, WasiNNError):
-        return error
-    if isinstance(error, MemoryError):
-        return WasiNNError(ErrorCode.TOO_LARGE, "the worker process has too little memory for this")
-    return runtime_error(f"{type(error).__name__}: {error}")
-
-
-class _Context:
-    """One context: an execution, and the arena that its tensors lie in."""
-
-    def __init__(self, graph: Graph, channel: Channel) -> None:
-        self._graph = graph
-        self._channel = channel
-        self._execution: Execution = graph.open()
-        self._arena: Arena | None = None
-        self._layout = Layout((), (), 0)
-        self._inputs: list[Shape] = []
-        self._run: Callable[[], object] | None = None
-        self._bindable = all(spec.static_dims is not None for spec in (*graph.inputs, *graph.outputs))
-
-    def serve(self) -> None:
-        self._channel.send(messages.DONE)
-        while True:
-            message, files = self._channel.receive_with_files()
-            try:
-                answer = self._answer(message[:1], message[1:], files)
-            except BaseException as error:
-                answer = messages.encode_error(_as_error(error))
-            self._channel.send(answer)
-
-    def interrupt(self) -> None:
-        if isinstance(self._execution, Interruptible):
-            self._execution.interrupt()
-
-    def close(self) -> None:
-        self._run = None
-        self._execution.close()
-
-    def _answer(self, kind: bytes, body: bytes, files: list[int]) -> bytes:
-        if kind == messages.COMPUTE:
-            return self._compute(body)
-        if kind == messages.FETCH:
-            return self._outputs()
-        layout = Layout.decode(body)
-        arena = Arena.of_file(files[0], layout.size)
-        self._layout, self._arena, self._run = layout, arena, None
-        return messages.DONE
-
-    def _compute(self, body: bytes) -> bytes:
-        if self._run is not None and not body:
-            try:
-                self._run()
-                return messages.DONE
-            except Exception:
-                self._run = None  # the execution's own way explains
-        if body:
-            self._inputs = [Shape.decode(each) for each in json.loads(body)]
-        for index, (shape, (offset, _)) in enumerate(zip(self._inputs, self._layout.inputs, strict=True)):
-            assert self._arena is not None
-            view = self._arena.view[offset : offset + shape.size]
-            self._execution.set_input(index, Tensor(shape.dims, shape.type, view))
-        self._execution.compute()
-        answer = self._outputs()
-        self._bind()
-        return answer
-
-    def _outputs(self) -> bytes:
-        """Copies what fits into the arena, and says what each output is."""
-        assert self._arena is not None
-        found: list[Shape | WasiNNError] = []
-        for index, (offset, capacity) in enumerate(self._layout.outputs):
-            try:
-                tensor = self._execution.output(index)
-            except WasiNNError as error:
-                found.append(error)
-                continue
-            size = len(tensor.data)
-            if size <= capacity:
-                self._arena.view[offset : offset + size] = tensor.data
-            found.append(Shape.of(tensor))
-        return messages.OUTPUTS + messages.encode_shapes(found)
-
-    def _bind(self) -> None:
-        """Lets the runtime read and write the arena itself, where all shapes are fixed."""
-        if not self._bindable or not isinstance(self._execution, Bindable) or self._arena is None:
-            return
-        base = self._arena.address
-        self._run = self._execution.bind(
-            [base + offset for offset, _ in self._layout.inputs],
-            [base + offset for offset, _ in self._layout.outputs],
-        )
-        self._bindable = self._run is not None

@@ -114,9 +114,12 @@ class WorkerProcess:
         return self._owner == os.getpid() and self._process.poll() is None
 
     def open(
-        self, ended_by: Callable[[Callable[[], None]], AbstractContextManager[None]]
+        self,
+        ended_by: Callable[[Callable[[], None]], AbstractContextManager[None]],
+        layers: Sequence[str] = (),
     ) -> tuple[int, Channel]:
-        """The number and the channel of a new context. Raises WasiNNError."""
+        """The number and the channel of a new context, of the graph with the options `layers`, one over the
+        other. Raises WasiNNError."""
         try:
             ours, theirs = Channel.pair()
         except OSError as error:
@@ -134,7 +137,8 @@ class WorkerProcess:
                     raise Disconnected("given up")
                 try:
                     with self._lock:
-                        self._control.send(json.dumps({"open": number}).encode(), [theirs.fileno()])
+                        request = {"open": number, "layers": layers}
+                        self._control.send(json.dumps(request).encode(), [theirs.fileno()])
                     theirs.close()
                     answer = ours.receive()
                 finally:

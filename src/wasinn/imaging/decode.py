@@ -4,7 +4,7 @@
 What becomes of pixels that are no 8-bit RGB:
 
 - Alpha and the transparent colour of a palette are dropped: a transparent pixel has the colour that is
-  stored with it, as in the C guests (guests/c/image_png.c) and in Pillow's own convert("RGB").
+  stored with it, as in the C guests (sdk/c/image_png.c) and in Pillow's own convert("RGB").
 - 16-bit levels keep their upper byte, as in the C guests. (Pillow's convert("RGB") would clip them.)
 - Levels of 32-bit integers are taken as 16 bits, which is what Pillow makes of 16-bit PGM and, before
   Pillow 11, of PNG; where one is outside, the picture is refused.

@@ -10,22 +10,34 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.contracts.contract import OutputContract
 from wasinn.errors import ConfigError
 from wasinn.imaging.boxes import Box
+from wasinn.imaging.lettering import (
+    BAR,
+    FAINT,
+    INK,
+    PAPER,
+    TRACK,
+    Colour,
+    Labels,
+    canvas,
+    font_of,
+    font_size,
+    ink_on,
+    length_of,
+    name_of,
+    number_of,
+    percent,
+    pillow,
+    shortened,
+    write,
+)
 from wasinn.imaging.masks import class_counts, palette, place_classes, resize_classes
 from wasinn.imaging.preprocess import Placement
 from wasinn.imaging.scores import Scored
 
 Array = np.ndarray[Any, Any]
-Colour = tuple[int, int, int]
-Labels = Sequence[str] | OutputContract | None
 
-INK: Colour = (28, 30, 34)
-FAINT: Colour = (96, 100, 108)
-PAPER: Colour = (255, 255, 255)
-TRACK: Colour = (232, 234, 238)
-BAR: Colour = (0, 114, 178)
 #: The legend has at most so many lines; what does not fit is "and N more".
 LEGEND_LINES = 6
 #: A picture smaller than this on its longer side is enlarged, or its text could not be read.
@@ -58,7 +70,7 @@ def draw_mask(
     factor = _factor(picture)
     picture, classes = _enlarged(picture, factor), _enlarged(classes, factor)
     colours = palette(max(len(share), 1))
-    line = max(1, round(_font_size(picture) / 16))
+    line = max(1, round(font_size(picture) / 16))
     strength = np.where(_borders(classes, line), min(1.0, opacity + 0.4), opacity)[..., None]
     mixed = picture * (1.0 - strength) + colours[classes] * strength
     return _under(np.rint(mixed).astype(np.uint8), _legend(picture, share, colours, labels))
@@ -74,8 +86,8 @@ def draw_boxes(pixels: Any, boxes: Sequence[Box]) -> Array:
     factor = _factor(picture)
     picture = _enlarged(picture, factor)
     height, width = picture.shape[:2]
-    image, draw = _canvas(picture)
-    size = _font_size(picture)
+    image, draw = canvas(picture)
+    size = font_size(picture)
     line = max(2, round(size / 9))
     colours = palette(max((box.index for box in boxes), default=0) + 2)
     # The best box last, so that it lies above the others.
@@ -89,12 +101,12 @@ def draw_boxes(pixels: Any, boxes: Sequence[Box]) -> Array:
         )
         draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=INK, width=line + 2)
         draw.rectangle((left, top, right, bottom), outline=_colour(colours, box.index + 1), width=line)
-    font = _font(size)
+    font = font_of(size)
     pad = max(2, size // 5)
     placed: list[tuple[float, float, float, float]] = []
     for box in boxes:
-        text = _cut(draw, f"{box.name} {_number(box.score, share=True)}", font, width - 2 * pad)
-        wide, high = _length(draw, text, font) + 2 * pad, round(size * 1.15) + pad
+        text = shortened(draw, f"{box.name} {number_of(box.score, share=True)}", font, width - 2 * pad)
+        wide, high = length_of(draw, text, font) + 2 * pad, round(size * 1.15) + pad
         at = _tag_place(
             [each * factor for each in (box.left, box.top, box.right, box.bottom)],
             (wide, high),
@@ -104,7 +116,7 @@ def draw_boxes(pixels: Any, boxes: Sequence[Box]) -> Array:
         placed.append(at)
         colour = _colour(colours, box.index + 1)
         draw.rectangle((at[0], at[1], at[2] - 1, at[3] - 1), fill=colour, outline=INK)
-        _text(draw, (at[0] + pad, (at[1] + at[3]) / 2), text, font, _ink_on(colour))
+        write(draw, (at[0] + pad, (at[1] + at[3]) / 2), text, font, ink_on(colour))
     return np.asarray(image)
 
 
@@ -113,23 +125,23 @@ def draw_scores(pixels: Any, scores: Sequence[Scored]) -> Array:
     score, as a percentage where all scores are 0 to 1. A small picture is enlarged by a whole factor."""
     picture = _rgb(pixels)
     picture = _enlarged(picture, _factor(picture))
-    size = _font_size(picture)
-    font, pad = _font(size), round(size * 0.8)
+    size = font_size(picture)
+    font, pad = font_of(size), round(size * 0.8)
     width = max(picture.shape[1], 22 * size)
     line = round(size * 1.75)
-    image, draw = _canvas(np.full((line * len(scores) + 2 * pad, width, 3), PAPER, np.uint8))
+    image, draw = canvas(np.full((line * len(scores) + 2 * pad, width, 3), PAPER, np.uint8))
     finite = [each.score for each in scores if math.isfinite(each.score)]
     share = all(0.0 <= score <= 1.0 for score in finite)
     longest = 1.0 if share else max((abs(score) for score in finite), default=1.0) or 1.0
-    numbers = [_number(each.score, share) for each in scores]
-    number_width = max((_length(draw, number, font) for number in numbers), default=0.0)
-    names = [_cut(draw, each.name, font, width * 0.45) for each in scores]
-    start = pad + max((_length(draw, name, font) for name in names), default=0.0) + size
+    numbers = [number_of(each.score, share) for each in scores]
+    number_width = max((length_of(draw, number, font) for number in numbers), default=0.0)
+    names = [shortened(draw, each.name, font, width * 0.45) for each in scores]
+    start = pad + max((length_of(draw, name, font) for name in names), default=0.0) + size
     end = width - pad - number_width - size
     for index, (each, name, number) in enumerate(zip(scores, names, numbers, strict=True)):
         middle = pad + line * index + line / 2
-        _text(draw, (pad, middle), name, font, INK)
-        _text(draw, (width - pad, middle), number, font, INK if index == 0 else FAINT, right=True)
+        write(draw, (pad, middle), name, font, INK)
+        write(draw, (width - pad, middle), number, font, INK if index == 0 else FAINT, right=True)
         bar = (start, middle - size * 0.4, end, middle + size * 0.4)
         draw.rounded_rectangle(bar, radius=size * 0.2, fill=TRACK)
         length = (end - start) * abs(each.score) / longest if math.isfinite(each.score) else 0.0
@@ -142,7 +154,7 @@ def draw_scores(pixels: Any, scores: Sequence[Scored]) -> Array:
 def mask_picture(classes: Array) -> Any:
     """A class map as a Pillow image whose pixel values are the classes: with a palette (mode "P") up to class
     255, else 16-bit gray. Raises ConfigError above 65535."""
-    image_module = _pillow()[0]
+    image_module = pillow()[0]
     largest = int(classes.max(initial=0))
     if largest > np.iinfo(np.uint16).max or classes.min(initial=0) < 0:
         raise ConfigError(f"a mask with class {largest} fits no picture; write it as .npy")
@@ -160,7 +172,7 @@ def save(picture: Any, path: str | Path) -> None:
     Raises ConfigError for a suffix that Pillow does not write, for a mask (`mask_picture`) in a format that
     would change its classes, and where the file cannot be written.
     """
-    image_module = _pillow()[0]
+    image_module = pillow()[0]
     path = Path(path)
     known = image_module.registered_extensions()
     suffix = path.suffix.lower()
@@ -176,67 +188,6 @@ def save(picture: Any, path: str | Path) -> None:
         image.save(path, **options)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _pillow() -> tuple[Any, Any, Any]:
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError as error:
-        raise ConfigError('drawing needs Pillow: pip install "wasinn[imaging]"') from error
-    return Image, ImageDraw, ImageFont
-
-
-def _canvas(pixels: Array) -> tuple[Any, Any]:
-    image_module, draw_module, _ = _pillow()
-    image = image_module.fromarray(np.ascontiguousarray(pixels))
-    return image, draw_module.Draw(image)
-
-
-def _font(size: int) -> Any:
-    font_module = _pillow()[2]
-    try:
-        return font_module.load_default(size)
-    except (TypeError, ImportError, OSError):
-        # Before Pillow 10.1, or built without FreeType: one small bitmap font.
-        return font_module.load_default()
-
-
-def _text(
-    draw: Any, place: tuple[float, float], text: str, font: Any, fill: Colour, right: bool = False
-) -> None:
-    """One line of text at its left (or right) end and its vertical middle."""
-    text = _line(text, font)
-    if hasattr(font, "getmetrics"):
-        draw.text(place, text, fill=fill, font=font, anchor="rm" if right else "lm")
-    else:  # The bitmap font knows no anchors.
-        left = place[0] - (_length(draw, text, font) if right else 0)
-        draw.text((left, place[1] - font.getbbox(text)[3] / 2), text, fill=fill, font=font)
-
-
-def _line(text: str, font: Any) -> str:
-    text = " ".join(text.split())
-    return text if hasattr(font, "getmetrics") else text.encode("latin-1", "replace").decode("latin-1")
-
-
-def _length(draw: Any, text: str, font: Any) -> float:
-    return float(draw.textlength(_line(text, font), font=font))
-
-
-def _cut(draw: Any, text: str, font: Any, width: float) -> str:
-    """The text, shortened from its end where it is wider than `width`."""
-    text = _line(text, font)
-    if _length(draw, text, font) <= width:
-        return text
-    short = len(text)
-    while short > 1 and _length(draw, text[:short].rstrip() + "...", font) > width:
-        short -= 1
-    return text[:short].rstrip() + "..."
-
-
-def _font_size(picture: Array) -> int:
-    """In pixels: of one proportion to the picture, however large it is shown."""
-    height, width = picture.shape[:2]
-    return max(13, round(float(np.sqrt(height * width)) / 46))
 
 
 def _rgb(pixels: Any) -> Array:
@@ -276,19 +227,19 @@ def _borders(classes: Array, line: int) -> Array:
 
 def _legend(picture: Array, counts: list[int], colours: Array, labels: Labels) -> Array:
     """Swatch, label and share of the classes that occur, in columns, the largest share first."""
-    size = _font_size(picture)
-    font, pad, gap = _font(size), round(size * 0.8), round(size * 1.8)
+    size = font_size(picture)
+    font, pad, gap = font_of(size), round(size * 0.8), round(size * 1.8)
     width = max(picture.shape[1], 18 * size)
-    _, measure = _canvas(np.zeros((1, 1, 3), np.uint8))
+    _, measure = canvas(np.zeros((1, 1, 3), np.uint8))
     total = max(1, sum(counts))
     found = sorted((index for index, count in enumerate(counts) if count), key=lambda index: -counts[index])
     entries = [
-        (_colour(colours, index), _name(labels, index), _percent(counts[index] / total)) for index in found
+        (_colour(colours, index), name_of(labels, index), percent(counts[index] / total)) for index in found
     ]
     swatch = round(size * 1.1)
 
     def wide(entry: tuple[Colour | None, str, str]) -> float:
-        return swatch + size * 1.1 + _length(measure, entry[1] + entry[2], font)
+        return swatch + size * 1.1 + length_of(measure, entry[1] + entry[2], font)
 
     widths = [wide(each) for each in entries]
     if len(entries) > LEGEND_LINES:
@@ -299,10 +250,10 @@ def _legend(picture: Array, counts: list[int], colours: Array, labels: Labels) -
     if len(shown) > columns * LEGEND_LINES:
         shown = shown[: columns * LEGEND_LINES - 1]
         rest = found[len(shown) :]
-        shown.append((None, f"and {len(rest)} more", _percent(sum(counts[index] for index in rest) / total)))
+        shown.append((None, f"and {len(rest)} more", percent(sum(counts[index] for index in rest) / total)))
     lines = math.ceil(len(shown) / columns)
     line = round(size * 1.7)
-    image, draw = _canvas(np.full((lines * line + 2 * pad, width, 3), PAPER, np.uint8))
+    image, draw = canvas(np.full((lines * line + 2 * pad, width, 3), PAPER, np.uint8))
     for place, (colour, name, share) in enumerate(shown):
         left, middle = pad + (place % columns) * (column + gap), pad + (place // columns + 0.5) * line
         if colour is not None:
@@ -310,43 +261,15 @@ def _legend(picture: Array, counts: list[int], colours: Array, labels: Labels) -
             draw.rounded_rectangle(box, radius=swatch / 5, fill=colour, outline=INK)
         left += swatch + size * 0.5
         if colour is not None:
-            name = _cut(draw, name, font, column - swatch - size * 1.1 - _length(draw, share, font))
-        _text(draw, (left, middle), name, font, INK)
-        _text(draw, (left + _length(draw, name, font) + size * 0.5, middle), share, font, FAINT)
+            name = shortened(draw, name, font, column - swatch - size * 1.1 - length_of(draw, share, font))
+        write(draw, (left, middle), name, font, INK)
+        write(draw, (left + length_of(draw, name, font) + size * 0.5, middle), share, font, FAINT)
     return np.asarray(image)
-
-
-def _name(labels: Labels, index: int) -> str:
-    if isinstance(labels, OutputContract):
-        label = labels.label(index)
-    else:
-        label = labels[index] if labels is not None and index < len(labels) else None
-    return label or f"class {index}"
-
-
-def _percent(share: float) -> str:
-    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
-
-
-def _number(score: float, share: bool) -> str:
-    if share and math.isfinite(score) and 0.0 <= score <= 1.0:
-        return _percent(score)
-    return f"{score:.4g}"
 
 
 def _colour(colours: Array, index: int) -> Colour:
     red, green, blue = (int(each) for each in colours[index])
     return red, green, blue
-
-
-def _ink_on(colour: Colour) -> Colour:
-    """Black or white, whichever has the larger contrast to the colour (WCAG 2.1's relative luminance)."""
-    linear = [
-        each / 255 / 12.92 if each / 255 <= 0.04045 else ((each / 255 + 0.055) / 1.055) ** 2.4
-        for each in colour
-    ]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return PAPER if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else (0, 0, 0)
 
 
 def _tag_place(

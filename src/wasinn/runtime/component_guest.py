@@ -16,7 +16,7 @@ from wasmtime import component as wasmtime_component
 
 from wasinn.abi.component import hosting
 from wasinn.abi.component.rewrite import NotRewritable, rewrite, wrap
-from wasinn.abi.component.snapshots import INTROSPECTION, SNAPSHOTS
+from wasinn.abi.component.snapshots import INTROSPECTION, SNAPSHOTS, STREAMING
 from wasinn.errors import GuestError
 from wasinn.runtime import component_wasi
 from wasinn.runtime.component_types import Signature, read_signature
@@ -30,7 +30,8 @@ logger = logging.getLogger("wasinn.host")
 #: What else this host provides: by interface, its versions ("" for none).
 _VERSIONS = [snapshot.removeprefix("@") for snapshot in SNAPSHOTS]
 _OURS = {f"wasi:nn/{name}": _VERSIONS for name in ("tensor", "graph", "inference", "errors")}
-_OURS[INTROSPECTION.partition("@")[0]] = [INTROSPECTION.partition("@")[2]]
+for _own in (INTROSPECTION, STREAMING):
+    _OURS[_own.partition("@")[0]] = [_own.partition("@")[2]]
 
 _RUN = re.compile(r"wasi:cli/run@0\.2\.\d+#run")
 #: The functions of `wasi:nn` with bulk data, as the type of an import has their names.

@@ -16,7 +16,7 @@ from wasinn.abi.component import binary
 from wasinn.abi.component import capi as component_capi
 from wasinn.abi.component.model import NotRewritable, Section
 from wasinn.abi.component.shapes import SHAPES, Shape
-from wasinn.abi.component.snapshots import INTROSPECTION
+from wasinn.abi.component.snapshots import INTROSPECTION, STREAMING
 from wasinn.abi.core import capi
 from wasinn.errors import GuestError
 from wasinn.runtime import component_calls, component_guest, forked
@@ -74,7 +74,7 @@ def _dialects(needs: list[Need]) -> list[str]:
         interface, at, version = each.module.partition("@")
         if interface.startswith("wasi:nn/"):
             found[f"wasi:nn{at}{version}"] = None
-        elif each.module == INTROSPECTION:
+        elif each.module in (INTROSPECTION, STREAMING):
             found["wasinn:nn"] = None
     return list(found)
 
@@ -86,7 +86,7 @@ def _need(name: str, extern: Any, engine: wasmtime.Engine) -> Need:
         return Need(name, "", "types alone")
     if not component_guest._is_provided(name):
         return Need(name, listed, "interface", component_guest._nearest(name))
-    if name.startswith("wasi:nn/") or name == INTROSPECTION:
+    if name.startswith("wasi:nn/") or name in (INTROSPECTION, STREAMING):
         wrong = [f"{each}: {why}" for each, kind in functions.items() if (why := _wrong(each, kind))]
         return Need(name, listed, "interface", "; ".join(wrong))
     return Need(name, listed, "interface")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.backends.base import Execution
+from wasinn.backends.base import Execution, Streaming, Usage
 from wasinn.contracts.bound import Bound, bind, find_port
 from wasinn.contracts.contract import Contract, InputContract, OutputContract
 from wasinn.contracts.quantization import dequantize
@@ -19,9 +19,11 @@ from wasinn.errors import ConfigError, WasiNNError, invalid_argument
 from wasinn.graphs.beside import how_to_write, read_beside
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
+from wasinn.graphs.text import no_options, text_tensor
 from wasinn.imaging.decode import Picture
 from wasinn.runtime.closing import Closing
 from wasinn.runtime.feeds import Feed, feed_file, feed_picture, no_contract
+from wasinn.runtime.generation import Generation, generation_inputs
 from wasinn.runtime.numbers import numbers
 from wasinn.tensors import Quantization, Tensor, TensorSpec, check_size, fit
 
@@ -102,17 +104,21 @@ class DirectGraph(Closing):
             bound = bind(contract, self.inputs, self.outputs)
         self.bound: Bound | None = bound
         self._execution: Execution | None = None
+        #: The optional inputs that the inference before was given.
+        self._optional: set[int] = set()
+        self._generation: Generation | None = None
 
     @property
     def backend(self) -> str:
         return self.loaded.backend
 
     def input_index(self, key: str | None) -> int:
-        """An input by its name in the contract, its port's name or index; None is the only one. Raises
+        """An input by its name in the contract, its port's name or index; None is the only one needed. Raises
         ConfigError."""
         if key is None:
-            if len(self.inputs) == 1:
-                return 0
+            needed = [index for index, spec in enumerate(self.inputs) if not spec.optional]
+            if len(needed) == 1:
+                return needed[0]
             known = ", ".join(spec.name for spec in self.inputs)
             raise ConfigError(f"graph {self.name!r} has {len(self.inputs)} inputs ({known}): name them")
         if self.bound is not None and (index := self.bound.input_index(key)) is not None:
@@ -170,23 +176,19 @@ class DirectGraph(Closing):
         """
         if self._closed:
             raise ConfigError(f"graph {self.name!r} is closed: it computes no more; make another DirectGraph")
+        self._stop()
         given = self._given(tensors)
         for index, spec in enumerate(self.inputs):
-            if index not in given:
+            if index not in given and not spec.optional:
                 raise invalid_argument(f"graph {self.name!r}: input {spec.name!r} ({spec}) was not given")
         execution = self._opened()
         for index, spec in enumerate(self.inputs):
-            try:
-                tensor = given[index]
-                if not spec.any_size:
-                    check_size(tensor.dims, tensor.type, len(tensor.data))
-                    tensor = fit(spec, tensor)
-                execution.set_input(index, tensor)
-            except WasiNNError as error:
-                hint = _wants_integers(spec, given[index])
-                raise WasiNNError(
-                    error.code, f"graph {self.name!r}, input {spec.name!r}: {error.reason}{hint}"
-                ) from error
+            if index in given:
+                self._give(execution, index, spec, given[index])
+            elif index in self._optional:
+                # What the inference before was given does not count for this one.
+                self._give(execution, index, spec, no_options())
+        self._optional = {index for index in given if self.inputs[index].optional}
         try:
             start = time.perf_counter()
             execution.compute()
@@ -197,6 +199,64 @@ class DirectGraph(Closing):
             self._drop()
             raise WasiNNError(error.code, f"graph {self.name!r}: {error.reason}") from error
         return Inference(outputs, seconds)
+
+    def _give(self, execution: Execution, index: int, spec: TensorSpec, tensor: Tensor) -> None:
+        given = tensor
+        try:
+            if not spec.any_size:
+                check_size(tensor.dims, tensor.type, len(tensor.data))
+                tensor = fit(spec, tensor)
+            execution.set_input(index, tensor)
+        except WasiNNError as error:
+            hint = _wants_integers(spec, given)
+            raise WasiNNError(
+                error.code, f"graph {self.name!r}, input {spec.name!r}: {error.reason}{hint}"
+            ) from error
+
+    # -- language models ------------------------------------------------------------------------------
+
+    @property
+    def generates(self) -> bool:
+        """Whether it is a language model: `generate` works. Raises WasiNNError if it cannot be opened."""
+        return not self._closed and isinstance(self._opened(), Streaming)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens that were read and written in all."""
+        execution = self._execution
+        return execution.usage if isinstance(execution, Streaming) else Usage()
+
+    def generate(self, prompt: str | bytes, *, deadline: float | None = None, **options: Any) -> Generation:
+        """The text that follows `prompt`, as an iterator of its pieces, from a language model.
+
+        `options` are those of docs/configuration.md, with `_` for `-` (`n_predict=50`, `chat=True`).
+        Closing the iterator stops the generation between two tokens, and so does the next `generate` and
+        `infer`; `deadline`, in seconds, does it with a WasiNNError (runtime_error), inside a token if need
+        be. Raises ConfigError for a graph that is no language model and for what is no option's value, and
+        WasiNNError as a guest gets it, while iterating as well (context_full).
+        """
+        if self._closed:
+            raise ConfigError(f"graph {self.name!r} is closed: it computes no more; make another DirectGraph")
+        if not self.generates:
+            raise ConfigError(f"graph {self.name!r} is no language model: it generates no text")
+        self._stop()
+        text, chosen = generation_inputs(prompt, options)
+        execution = self._opened()
+        assert isinstance(execution, Streaming)
+        if chosen or 1 in self._optional:
+            self._give(execution, 1, self.inputs[1], text_tensor(chosen) if chosen else no_options())
+        self._optional = {1} if chosen else set()
+        self._give(execution, 0, self.inputs[0], text_tensor(text))
+        self._generation = Generation(self.name, execution, deadline, self._drop)
+        return self._generation
+
+    def _stop(self) -> None:
+        """Ends a generation that is under way."""
+        generation, self._generation = self._generation, None
+        if generation is not None:
+            generation.close()
+
+    # -- what is given --------------------------------------------------------------------------------
 
     def _given(self, tensors: Mapping[Any, Tensor | Array]) -> dict[int, Tensor]:
         """The tensors by index. Raises ConfigError."""
@@ -280,10 +340,12 @@ class DirectGraph(Closing):
     def close(self) -> None:
         """Frees the execution; `infer` refuses from then on."""
         self._closed = True
+        self._stop()
         self._drop()
 
     def _drop(self) -> None:
         """Frees the execution; the next `infer` opens another."""
+        self._optional = set()
         if self._execution is not None:
             execution, self._execution = self._execution, None
             execution.close()

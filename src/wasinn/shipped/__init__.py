@@ -3,6 +3,9 @@
 
 NAME is a file's name, a directory's, or either without its ending. Where several files differ in the
 ending alone, the bare name means the ONNX one: `@digits` is digits.onnx, `@digits.pb` is named in full.
+
+And what `wasinn new` copies: `templates`, a folder for each language, and `sdk`, the guest SDKs. In a
+checkout the latter is a link to the folder of that name at the top.
 """
 
 from __future__ import annotations
@@ -10,6 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parent
+
+#: The SDKs, a folder for each language. Where a checkout has no links, the folder itself.
+SDK = ROOT / "sdk" if (ROOT / "sdk").is_dir() else ROOT.parents[2] / "sdk"
+TEMPLATES = ROOT / "templates"
 
 #: The ending that a bare name means where several files share it.
 _FIRST = ".onnx"

@@ -14,12 +14,18 @@ from typing import Any
 
 from wasmtime.component import Linker, LinkerInstance, ResourceType
 
-from wasinn.abi.component import capi, graph_functions, inference_functions, tensor_functions
+from wasinn.abi.component import (
+    capi,
+    graph_functions,
+    inference_functions,
+    streaming_functions,
+    tensor_functions,
+)
 from wasinn.abi.component.allocator import keep_freed_memory
 from wasinn.abi.component.calls import CONTEXT, ERROR, GRAPH, TENSOR, Call, Function, answer, trap
 from wasinn.abi.component.resources import ComponentState
 from wasinn.abi.component.shapes import checker
-from wasinn.abi.component.snapshots import INTROSPECTION, SNAPSHOTS
+from wasinn.abi.component.snapshots import INTROSPECTION, SNAPSHOTS, STREAMING
 
 __all__ = ["define", "explain_trap", "find_running", "running"]
 
@@ -49,8 +55,15 @@ _INTERFACES = (
 )
 
 
+#: The host's own interfaces, which have no resource of their own.
+_OWN: tuple[tuple[str, tuple[Function, ...]], ...] = (
+    (INTROSPECTION, graph_functions.INTROSPECTION),
+    (STREAMING, streaming_functions.STREAMING),
+)
+
+
 def define(linker: Linker, find: Find = find_running) -> list[object]:
-    """Defines every snapshot, and the introspection interface, in `linker`.
+    """Defines every snapshot, and the host's own interfaces, in `linker`.
 
     `find` gives the state of the instance that calls. What is returned must live as long as the linker
     and everything instantiated by it. Raises wasmtime.WasmtimeError if the linker has one of them.
@@ -67,10 +80,11 @@ def define(linker: Linker, find: Find = find_running) -> list[object]:
                 with root.add_instance(f"wasi:nn/{name}{snapshot}") as instance:
                     capi.define_resource(instance, resource, kind, destructor)
                     _define(instance, callbacks)
-        callbacks = [(each.name, _make_callback(each, find)) for each in graph_functions.INTROSPECTION]
-        keep += [callback for _, callback in callbacks]
-        with root.add_instance(INTROSPECTION) as instance:
-            _define(instance, callbacks)
+        for interface, functions in _OWN:
+            callbacks = [(each.name, _make_callback(each, find)) for each in functions]
+            keep += [callback for _, callback in callbacks]
+            with root.add_instance(interface) as instance:
+                _define(instance, callbacks)
     return keep
 
 

@@ -7,6 +7,7 @@ from wasinn.abi.component import capi, values
 from wasinn.abi.component.calls import TENSOR, Call, Function
 from wasinn.abi.component.resources import ComponentState, HeldContext, HeldTensor
 from wasinn.errors import invalid_argument
+from wasinn.graphs.text import no_options
 from wasinn.tensors import Tensor
 
 
@@ -64,7 +65,7 @@ def compute_named(call: Call) -> None:
         held.give(index, tensor)
         given.add(index)
     if len(given) < len(held.inputs):
-        raise _missing(held, given)
+        _leave_out(held, given)
     state.host.compute(held.handle)
     outputs = _outputs(call, held)
     if state.trace:
@@ -88,12 +89,18 @@ def _outputs(call: Call, held: HeldContext) -> list[HeldTensor]:
     return outputs
 
 
-def _missing(held: HeldContext, given: set[int]) -> Exception:
+def _leave_out(held: HeldContext, given: set[int]) -> None:
+    """Takes back optional inputs of the call before. Raises WasiNNError (invalid_argument) where an input is
+    missing that is not optional."""
     specs = held.inputs
-    missing = ", ".join(
-        f"{index} ({spec.name!r}, {spec})" for index, spec in enumerate(specs) if index not in given
-    )
-    return invalid_argument(f"the graph has {len(specs)} inputs, and these were not given: {missing}")
+    absent = [(index, spec) for index, spec in enumerate(specs) if index not in given]
+    missing = ", ".join(f"{index} ({spec.name!r}, {spec})" for index, spec in absent if not spec.optional)
+    if not missing:
+        for index, spec in absent:
+            if held.context.sizes[index]:
+                held.host.give_input(held.context, index, spec, no_options())
+        return
+    raise invalid_argument(f"the graph has {len(specs)} inputs, and these were not given: {missing}")
 
 
 def _held(state: ComponentState, tensor: Tensor) -> HeldTensor:

@@ -114,7 +114,7 @@ class HeldContext:
         spec = self.inputs[index]
         self.host.give_input(self.context, index, spec, tensor.for_port(spec))
         # What `fit` would have made another tensor of is looked at each time.
-        unchanged = kind is spec.type and spec.dims != ()
+        unchanged = kind is spec.type and spec.dims != () and not (spec.any_size and spec.dims is None)
         self._accepted[index] = like if unchanged else None
 
 

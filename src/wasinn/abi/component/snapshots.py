@@ -27,6 +27,9 @@ SNAPSHOTS = ("@0.2.0-rc-2024-10-28", "@0.2.0-rc-2024-08-19", "@0.2.0-rc-2024-06-
 #: The interface that tells what a graph is like. `shipped/wit/wasinn-nn.wit` has it.
 INTROSPECTION = "wasinn:nn/introspection@0.1.0"
 
+#: The interface by which a language model's text comes piece by piece, in the same file.
+STREAMING = "wasinn:nn/streaming@0.1.0"
+
 #: The enum `tensor-type`, the same in all.
 TENSOR_TYPES = {
     "FP16": TensorType.F16,

@@ -30,6 +30,8 @@ MAX_LOGGED_FAILURES = 100
 MAX_REASON = 1000
 
 _SUCCESS = int(ErrorCode.SUCCESS)
+#: What a guest that streams asks for until it comes: an answer, and no failure.
+_END = int(ErrorCode.END_OF_SEQUENCE)
 
 
 class InstanceState:
@@ -41,6 +43,7 @@ class InstanceState:
         "escaped",
         "host",
         "hot_path",
+        "last_error",
         "memory",
         "name",
         "run",
@@ -56,6 +59,8 @@ class InstanceState:
         self.hot_path: HotPath | None = None
         self.trace = trace
         self.detail = ""
+        #: Why the last call that failed did, as the log has it; "" while none has.
+        self.last_error = ""
         #: An exception that no errno can carry, such as KeyboardInterrupt.
         self.escaped: BaseException | None = None
         #: The runtime's own record of the run, for its own imports (WASI).
@@ -85,15 +90,19 @@ class InstanceState:
         except Exception as error:
             code, reason = int(ErrorCode.RUNTIME_ERROR), f"{type(error).__name__}: {error}"
             logger.debug("unexpected error in %s", function.name, exc_info=True)
-        if self.trace and (code == _SUCCESS or self._failures_logged >= MAX_LOGGED_FAILURES):
+        if self.trace and (code in (_SUCCESS, _END) or self._failures_logged >= MAX_LOGGED_FAILURES):
             self._trace(function, arguments, code)
-        if code != _SUCCESS:
+        if code not in (_SUCCESS, _END):
             self._log_failure(function, arguments, code, reason)
         return code
 
     def _log_failure(self, function: Function, arguments: tuple[int, ...], code: int, reason: str) -> None:
         self.stats.failures += 1
         self._failures_logged += 1
+        if len(reason) > MAX_REASON:
+            reason = reason[:MAX_REASON] + " ..."
+        if function.remembered:
+            self.last_error = reason
         if self._failures_logged <= MAX_LOGGED_FAILURES:
             logger.warning(
                 "%s: %s%s -> %s (%d): %s",
@@ -102,7 +111,7 @@ class InstanceState:
                 f" {self.detail}" if self.detail else "",
                 _label(code),
                 code,
-                reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " ...",
+                reason,
             )
         if self._failures_logged == MAX_LOGGED_FAILURES:
             logger.warning("%s: %d calls failed; no more of them are logged", self.name, MAX_LOGGED_FAILURES)
@@ -124,20 +133,24 @@ def _label(code: int) -> str:
 class Function:
     """One function of a dialect: its names, its parameters, and what it does."""
 
-    __slots__ = ("arity", "body", "module", "name", "parameters")
+    __slots__ = ("arity", "body", "module", "name", "parameters", "remembered")
 
-    def __init__(self, module: str, name: str, parameters: str, body: Callable[..., None]) -> None:
+    def __init__(
+        self, module: str, name: str, parameters: str, body: Callable[..., None], remembered: bool = True
+    ) -> None:
         """`parameters`: their names in order, divided by spaces. `body(state, memory, *arguments)`
-        raises WasiNNError for every errno but success."""
+        raises WasiNNError for every errno but success. `remembered`: whether a failure of it becomes the
+        instance's last error."""
         self.module = module
         self.name = name
         self.parameters = tuple(parameters.split())
         self.arity = len(self.parameters)
         self.body = body
+        self.remembered = remembered
 
     def renamed(self, module: str) -> Function:
         """The same function under another import module."""
-        return Function(module, self.name, " ".join(self.parameters), self.body)
+        return Function(module, self.name, " ".join(self.parameters), self.body, self.remembered)
 
     def describe(self, arguments: tuple[int, ...]) -> str:
         """`set_input(context 0, index 0, tensor 0x1f40)`."""

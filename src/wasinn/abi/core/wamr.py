@@ -6,6 +6,8 @@ tensor is 12 bytes {pointer to {dims pointer, dims length}, type u8 and three by
 without a length; `get_output` takes and gives its size in elements of the output's type; ggml is 5
 and autodetect 6.
 
+A tensor of one byte for a language model is text that ends with a NUL, as `wasi_nn_llamacpp.c` reads it.
+
 In this dialect alone the host quantizes unasked, because its guests rely on it: a float tensor for an
 input that the model quantizes becomes integers, and what such an output gives becomes floats. Source:
 `wasi_nn_tensorflowlite.cpp`, set_input and get_output.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wasinn.abi.core.memory import PAIR, TRIPLE, U32, GuestMemory
+from wasinn.abi.core.memory import MAX_TEXT, PAIR, TRIPLE, U32, GuestMemory
 from wasinn.abi.core.state import Function, InstanceState
 from wasinn.abi.core.wasmedge import load_by_name_with_config
 from wasinn.abi.core.witx import (
@@ -61,10 +63,29 @@ def set_input(state: InstanceState, memory: GuestMemory, context: int, index: in
         known = ", ".join(f"{number} {each.label}" for number, each in WITX_TYPES_BEFORE_2023.items())
         raise invalid_argument(f"{code} is no tensor type of WAMR's wasi_nn; known: {known}")
     length = element_count(dims) * tensor_type.size
+    if _is_text(spec) and length == 1:
+        length = _text_length(memory, data)
     value = Tensor(dims, tensor_type, memory.view(data, length, "the tensor's data"))
     state.host.set_input(context, index, _quantized(spec, value))
     if state.trace:
         state.detail = str(value)
+
+
+def _is_text(spec: TensorSpec) -> bool:
+    """Whether a port takes bytes of any number: a language model's prompt or its options."""
+    return spec.any_size and spec.dims is None and spec.type is TensorType.U8
+
+
+def _text_length(memory: GuestMemory, data: int) -> int:
+    """How many bytes come before the NUL. Raises WasiNNError (invalid_argument)."""
+    at, end = data, min(data + MAX_TEXT, memory.size)
+    while at < end:
+        size = min(4096, end - at)
+        found = bytes(memory.view(at, size, "the text")).find(0)
+        if found >= 0:
+            return at + found - data
+        at += size
+    raise invalid_argument(f"the text at 0x{data:x} has no NUL at its end; dims [1] stand for such a text")
 
 
 def _quantized(spec: TensorSpec, tensor: Tensor) -> Tensor:

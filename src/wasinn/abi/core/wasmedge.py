@@ -2,14 +2,16 @@
 """What WasmEdge adds to `wasi_ephemeral_nn`: options by name, streaming, and the end of handles.
 
 Source: the WASI-NN plugin of WasmEdge. On graphs that do not stream, the streaming calls are
-invalid_argument.
+invalid_argument. `compute_single` at the end of a sequence is end_of_sequence, which is no failure.
 """
 
 from __future__ import annotations
 
 from wasinn.abi.core.memory import GuestMemory
 from wasinn.abi.core.state import Function, InstanceState, shown
-from wasinn.abi.core.witx import MODULE
+from wasinn.abi.core.witx import MODULE, write_output
+from wasinn.errors import WasiNNError
+from wasinn.spec import ErrorCode
 
 
 def load_by_name_with_config(
@@ -25,7 +27,12 @@ def load_by_name_with_config(
     text = memory.text(name, length, "the graph's name")
     state.detail = shown(text)
     options = memory.text(config, config_length, "the config")
-    handle = state.host.load_by_name(text, options)
+    try:
+        handle = state.host.load_by_name(text, options)
+    except WasiNNError as error:
+        if error.code is not ErrorCode.NOT_FOUND:
+            raise
+        raise WasiNNError(ErrorCode.MODEL_NOT_FOUND, error.reason) from None
     memory.write_u32(out, handle)
     if state.trace:
         state.detail = f"{text!r}, graph {handle}"
@@ -35,16 +42,16 @@ def get_output_single(
     state: InstanceState, memory: GuestMemory, context: int, index: int, buffer: int, size: int, written: int
 ) -> None:
     memory.check_u32(written, "the place for the number of bytes written")
-    memory.view(buffer, size, "the output buffer")
-    state.host.streaming_call(context, "get_output_single")
+    target = memory.view(buffer, size, "the output buffer")
+    write_output(state, memory, index, state.host.output_single(context, index), target, written)
 
 
 def compute_single(state: InstanceState, memory: GuestMemory, context: int) -> None:
-    state.host.streaming_call(context, "compute_single")
+    state.host.compute_single(context)
 
 
 def fini_single(state: InstanceState, memory: GuestMemory, context: int) -> None:
-    state.host.streaming_call(context, "fini_single")
+    state.host.fini_single(context)
 
 
 def unload(state: InstanceState, memory: GuestMemory, graph: int) -> None:

@@ -102,8 +102,14 @@ def get_output(
 ) -> None:
     memory.check_u32(written, "the place for the number of bytes written")
     target = memory.view(buffer, size, "the output buffer")
-    tensor = state.host.output(context, index)
-    length = len(tensor.data)
+    write_output(state, memory, index, state.host.output(context, index), target, written)
+
+
+def write_output(
+    state: InstanceState, memory: GuestMemory, index: int, tensor: Tensor, target: memoryview, written: int
+) -> None:
+    """Writes an output to `target`, and its size to `written`; where it is too large only that."""
+    length, size = len(tensor.data), len(target)
     if length > size:
         memory.write_u32(written, length)
         raise WasiNNError(
