@@ -16,7 +16,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from machine import OtherWork, describe
-from measures import adapting, backends, components, fresh, isolation, load, loop, slow_path, threads
+from measures import (
+    adapting,
+    backends,
+    components,
+    fresh,
+    generate,
+    isolation,
+    load,
+    loop,
+    slow_path,
+    threads,
+)
 from measures.bed import BenchmarkError
 from measures.pairs import Effort, Row
 from report import as_json, table, warnings
@@ -31,6 +42,7 @@ MEASURES: dict[str, Callable[[Effort], list[Row]]] = {
     "isolation": isolation.measure,
     "adapting": adapting.measure,
     "components": components.measure,
+    "generate": generate.measure,
 }
 
 

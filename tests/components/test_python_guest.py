@@ -78,9 +78,7 @@ def test_the_ten_pictures_are_the_ten_digits(host: wasinn.Host, guest: Any) -> N
 
 def test_for_people_it_prints_percentages(host: wasinn.Host, guest: Any) -> None:
     result = run(host, guest, "--top", "2", "/p/seven.png")
-    assert re.fullmatch(
-        r"/p/seven\.png\n  1  7   9\d\.\d\d%\n  2  \d    \d\.\d\d%\n", result.stdout.decode()
-    )
+    assert re.fullmatch(r"/p/seven\.png\n  1  7   9\d\.\d\d%\n  2  \d    \d\.\d\d%\n", result.stdout.decode())
 
 
 @pytest.mark.parametrize(
