@@ -94,15 +94,12 @@ def _rows(name: str, effort: Effort) -> list[Row]:
         for call in ("whole", "stream"):
             if guest.call(call) != len(text) or guest.memory[65536 : 65536 + len(text)] != text:
                 raise BenchmarkError(f"{name}: the guest's text ({call}) is not llama-cpp-python's")
+            reference = _native if call == "stream" else _most
             pairs = []
             for _ in range(effort.rounds):
-                if call == "whole":
-                    reference = timed(lambda: list(islice(_tokens(native), TOKENS)), calls, 1)
-                else:
-                    reference = timed(lambda: list(_native(native)), calls, 1)
-                pairs.append(
-                    Pair(_per_token(reference), _per_token(timed(lambda: guest.call(call), calls, 1)))
-                )
+                native_block = timed(partial(_exhaust, reference, native), calls, 1)
+                guest_block = timed(partial(guest.call, call), calls, 1)
+                pairs.append(Pair(_per_token(native_block), _per_token(guest_block)))
             rows.append(
                 Row(f"token, {name}, {call}", "guest", "llama-cpp-python", Kind.RATIO, TARGET, tuple(pairs))
             )
