@@ -117,6 +117,8 @@ def main() -> int:
         count += 10
         said = " ".join(str(digit) for digit in python_guest)
         print(f"\nA guest written in Python, built as a component: {said}")
+    if not _chats():
+        return 1
     missing = [each for each in lookup.all_backends() if each.version() is None]
     if missing:
         ways = ", ".join(f"{each.name} ({each.install_hint})" for each in missing)
@@ -140,6 +142,23 @@ def _python_guest(pictures: list[Path]) -> list[int] | None:
     if not result.ok:
         raise SystemExit(f"the guest in Python failed: {result.trap or result.stderr.decode()}")
     return [int(line.split("\t")[2]) for line in result.stdout.decode().splitlines()]
+
+
+#: What the shipped language model knows by heart.
+QUESTION, ANSWER = "Who is the cat?", "The cat is called Mina."
+
+
+def _chats() -> bool:
+    """Asks the shipped language model a question, where its runtime is there; whether the answer is right."""
+    if not lookup.by_name("llama").version():
+        return True
+    result = wasinn.Host(graphs={"default": "ggml:@story?temp=0"}).run("@chat", [QUESTION])
+    if not result.ok:
+        raise SystemExit(f"the guest that chats failed: {result.trap or result.stderr.decode()}")
+    said = result.stdout.decode().strip()
+    speed = result.stats.generated_tokens / result.stats.generate_seconds
+    print(f"\nA guest asks a language model ({speed:.0f} tokens/s): {QUESTION} {said}")
+    return said == ANSWER
 
 
 def _pairs() -> Iterator[tuple[Artifact, str]]:

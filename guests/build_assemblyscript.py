@@ -8,7 +8,6 @@ The compiler is the one that the SDK's package-lock.json pins; npm puts it into 
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import shutil
@@ -16,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from building import command_line
 
 ROOT = Path(__file__).resolve().parents[1]
 SDK = ROOT / "sdk" / "assemblyscript"
@@ -113,26 +114,7 @@ def _install() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0, or 1 where something cannot be built."""
-    parser = argparse.ArgumentParser(description="Build the guests in AssemblyScript.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--out", type=Path, default=Path("."), help="default: the current directory")
-    options = parser.parse_args(arguments)
-    names: list[str] = options.names or NAMES
-    for name in names:
-        if name not in NAMES:
-            parser.error(f"there is no guest {name!r}: there are {', '.join(NAMES)}")
-    reason = unavailable()
-    if reason is not None:
-        print(reason, file=sys.stderr)
-        return 1
-    try:
-        for name in names:
-            path = build(name, options.out)
-            print(f"{path.stat().st_size:8} {path}")
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return command_line("AssemblyScript", NAMES, build, unavailable, arguments)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ of CPython in it, 18 MB, so none is shipped.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from building import command_line
 
 GUESTS = Path(__file__).resolve().parent
 SDK = GUESTS.parent / "sdk" / "python"
@@ -83,26 +84,7 @@ def build_together(sources: Mapping[str, Path], out: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 0, or 1 where something cannot be built."""
-    parser = argparse.ArgumentParser(description="Build the guests in Python.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--out", type=Path, default=Path("."), help="default: the current directory")
-    options = parser.parse_args(arguments)
-    reason = unavailable()
-    if reason is not None:
-        print(reason, file=sys.stderr)
-        return 1
-    for name in options.names:
-        if name not in NAMES:
-            print(f"there is no guest {name!r}; there are {', '.join(NAMES)}", file=sys.stderr)
-            return 1
-    try:
-        for name in options.names or NAMES:
-            path = build(name, options.out)
-            print(f"{path.stat().st_size:8} {path}")
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return command_line("Python", NAMES, build, unavailable, arguments)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ The compiler is the first of $RUSTC, `rustc` and /usr/bin/rustc that has a WASI 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import os
@@ -18,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from building import command_line
 
 GUESTS = Path(__file__).resolve().parent
 ROOT = GUESTS.parent
@@ -113,22 +114,8 @@ def _compile(arguments: list[str], folder: Path = ROOT) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; 0, or 1 where something does not compile."""
-    parser = argparse.ArgumentParser(description="Build the guests in Rust.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "guests" / "rust")
-    options = parser.parse_args(arguments)
-    for name in options.names:
-        if name not in NAMES:
-            parser.error(f"there is no guest {name!r}: there are {', '.join(NAMES)}")
-    try:
-        for name in options.names or NAMES:
-            path = build(name, options.out)
-            print(f"{path.stat().st_size:8} {path}")
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    """Run the command line; 0, or 1 where something cannot be built."""
+    return command_line("Rust", NAMES, build, unavailable, arguments)
 
 
 if __name__ == "__main__":
