@@ -162,6 +162,23 @@ def test_gguf(version: int) -> None:
     }
 
 
+def test_the_shipped_language_model() -> None:
+    label = labels.read(Model(files=(SHIPPED / "story.gguf",)), Encoding.GGML)
+    assert label.pop("chat_template").startswith("{% for message in messages %}")
+    assert label == {
+        "gguf_version": 3,
+        "tensors": 20,
+        "architecture": "llama",
+        "name": "story",
+        "license": "Apache-2.0",
+        "file_type": "Q8_0",
+        "context_length": 512,
+        "embedding_length": 96,
+        "vocabulary_size": 384,
+        "parameters": 197088,
+    }
+
+
 def test_what_is_read_before_a_model_breaks_off_is_kept() -> None:
     assert labels.read(Model(builders=(gguf()[:60],)), Encoding.GGML)["gguf_version"] == 3
     assert label_of(b"GGUF\0\0\0\3" + bytes(40))["gguf_version"] == 3  # big-endian

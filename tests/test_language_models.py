@@ -518,7 +518,7 @@ def test_contexts_in_one_worker_have_sequences_of_their_own(drive: MakeDriver) -
 
 def test_text_of_any_length_comes_through(drive: MakeDriver) -> None:
     driver, context = opened(drive, "process")
-    assert give(driver, context, "word " * 300_000) == 0
+    assert give(driver, context, "word " * 200_000) == 0
     assert measures(driver, context)[0] > 100_000
     assert driver.compute(context) == PROMPT_TOO_LONG
 
@@ -825,3 +825,76 @@ def test_workers_are_gone_with_their_graphs() -> None:
         assert process is not None
     del graph, loaded
     assert wait_for(lambda: not process.alive)
+
+
+# -- what a guest may take --------------------------------------------------------------------------------
+
+BOMB = 'root ::= "a" root "b" | "a" root "c"'
+
+
+def test_a_grammar_without_bound_is_for_worker_processes(drive: MakeDriver) -> None:
+    driver, context = opened(drive)
+    assert options(driver, context, grammar=BOMB) == UNSUPPORTED
+    assert load(drive({"m": story()}), "m", json.dumps({"grammar": BOMB}))[0] == UNSUPPORTED
+    assert give(driver, context) == 0
+    assert driver.compute(context) == 0
+    assert text(driver, context) == native()
+    host = wasinn.Host({"m": story("process")})
+    isolated = drive(host=host)
+    context = isolated.open("m")
+    assert options(isolated, context, grammar=BOMB, n_predict=2) == 0
+
+
+def test_what_was_refused_is_not_counted(drive: MakeDriver) -> None:
+    driver = drive({"m": story()}, wasinn.Permissions(max_input_bytes=100_000))
+    context = driver.open("m")
+    assert options(driver, context, chat=True) in (0, UNSUPPORTED)
+    host = driver.instance.state.host
+    assert give(driver, context, "a " * 20_000) == 0
+    held = host._held
+    for refused in (b"{", b"[]", b'{"temp": "x"}'):
+        assert give(driver, context, refused, 1) in (INVALID, ENCODING)
+        assert host._held == held
+    # Contexts that hold much, and whose last input was small and refused, are full all the same.
+    other = driver.context(driver.load_by_name("m")[1])[1]
+    assert give(driver, other, "a " * 40_000) == TOO_LARGE
+    assert driver.call("finalize_execution_context", context) == 0
+    assert host._held == 0
+    assert give(driver, other, "a " * 40_000) == 0
+
+
+@WHERE
+def test_memory_for_tokens_has_a_limit(drive: MakeDriver, isolation: str) -> None:
+    few = wasinn.Permissions(max_context_tokens=512)
+    driver = drive({"m": story(isolation, **{"n-predict": 1})}, few)
+    graph = driver.load_by_name("m")[1]
+    contexts = [driver.context(graph)[1] for _ in range(3)]
+    for context in contexts:
+        assert options(driver, context, ctx_size=200) == 0
+        assert give(driver, context) == 0
+    assert [driver.compute(context) for context in contexts] == [0, 0, TOO_LARGE]
+    assert driver.call("compute_single", contexts[2]) == TOO_LARGE
+    assert options(driver, contexts[0], ctx_size=512) == 0
+    assert driver.compute(contexts[0]) == TOO_LARGE
+    assert driver.call("finalize_execution_context", contexts[1]) == 0
+    assert driver.compute(contexts[0]) == 0
+    # What the operator has set is allowed, once.
+    own = drive(
+        {"m": story(isolation, **{"n-predict": 1, "ctx-size": 512})}, wasinn.Permissions(max_context_tokens=0)
+    )
+    graph = own.load_by_name("m")[1]
+    contexts = [own.context(graph)[1] for _ in range(2)]
+    assert [give(own, context) for context in contexts] == [0, 0]
+    assert [own.compute(context) for context in contexts] == [0, TOO_LARGE]
+
+
+def test_a_refused_input_leaves_a_sequence_that_can_be_lost(drive: MakeDriver) -> None:
+    driver, context = opened(drive, "process")
+    assert give(driver, context) == 0
+    assert len(stream(driver, context, 2)[1]) == 2
+    assert give(driver, context, b"{", 1) == ENCODING
+    assert stream(driver, context, 1)[0] == 0  # it goes on
+    assert give(driver, context, b"{", 1) == ENCODING
+    kill(driver, context)
+    assert driver.call("compute_single", context) == RUNTIME  # never the same text again without a word
+    assert "".join(stream(driver, context)[1]) == native()

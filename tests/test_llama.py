@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import pytest
 import llama_models
 import wasinn
 from conftest import require_backend
+from wasinn.backends import llama_context, llama_options
 from wasinn.backends.base import Configurable, Interruptible, LoadOptions, Model, Streaming, Usage
 from wasinn.backends.llama import LlamaBackend
 from wasinn.errors import WasiNNError
@@ -299,6 +301,7 @@ def test_any_bytes_are_a_prompt(graph: Any, caplog: pytest.LogCaptureFixture) ->
         for _ in range(20):
             opened(each, {**GREEDY, "n-predict": 2}, numbers.bytes(50)).compute()
         caplog.clear()
+        llama_options._warned.clear()
         found, wanted = (opened(each, GREEDY, prompt) for prompt in (b"a\0\xff\xe2\x82", "a\0\ufffd\ufffd"))
         assert metadata(found) == metadata(wanted)
         assert caplog.messages == ["the prompt is not UTF-8 at byte 2 of 5; U+FFFD is read there"]
@@ -740,3 +743,134 @@ def test_a_closed_graph_leaves_no_model() -> None:
     execution.close()
     del execution
     assert mapped() < before
+
+
+# -- what a guest may ask for ---------------------------------------------------------------------------
+
+
+BOMBS = (
+    'root ::= "a" root "b" | "a" root "c"',
+    'root ::= ("a" root)? "b"',
+    'root ::= ("(" root)*',
+    "\n".join(f'r{n} ::= r{n + 1} "x" | r{n + 1} "y"' for n in range(30)) + '\nr30 ::= "z"\nroot ::= r0',
+    'root ::= (a{100}){100}\na ::= "x" | "xx"',
+    'root ::= "a"{1,900000000}',
+    "root ::= " + "(" * 190 + '"a"' + "){9}" * 190,
+)
+MEEK = (
+    'root ::= "yes" | "no"',
+    "root ::= [a-z] root",
+    'root ::= (("a"*)*)*',
+    'root ::= ([a-z]+ " ")+ "." # "a" root "b"',
+    'root ::= one | two\none ::= "(" [^)"\\]]* ")" two\ntwo ::= "x" one | ""',
+)
+
+
+def test_grammars_of_guests_have_a_bound(graph: Any) -> None:
+    guarded = graph.for_guests()
+    for grammar in BOMBS:
+        for give in (
+            lambda: guarded.with_options(json.dumps({"grammar": grammar})),  # noqa: B023
+            lambda: opened(guarded, {"grammar": grammar}),  # noqa: B023
+        ):
+            refused(give, ErrorCode.UNSUPPORTED_OPERATION, "grammar", "isolation=process")
+    for grammar in MEEK:
+        opened(guarded, {"grammar": grammar}).close()
+        guarded.with_options(json.dumps({"grammar": grammar}))
+    # The operator's own is not looked at, and stays with a guest's options.
+    own = graph.with_options(json.dumps({"grammar": BOMBS[1]})).for_guests()
+    opened(own, {"temp": 0}).close()
+    opened(own, {"grammar": BOMBS[1]}).close()
+
+
+def test_schemas_of_guests_have_a_bound(graph: Any) -> None:
+    guarded = graph.for_guests()
+    text = {"type": "string"}
+    properties = {"a": text, "b": {"type": "number"}, "c": {"type": "array", "items": {"type": "integer"}}}
+    meek: tuple[Any, ...] = (
+        {},
+        {"type": "object"},
+        {"type": "object", "properties": properties, "required": ["a"]},
+        {"type": "array", "items": {"type": "object", "properties": properties}},
+        {"type": "string", "pattern": "^(a*)*$"},
+    )
+    for schema in meek:
+        opened(guarded, {"json-schema": schema}).close()
+    itself = {"$ref": "#/$defs/x", "$defs": {"x": {"type": "array", "items": {"$ref": "#/$defs/x"}}}}
+    wide: Any = {"type": "string"}
+    for _ in range(3):
+        wide = {"type": "object", "properties": dict.fromkeys("abcdefgh", wide)}
+    for schema, code in (
+        (itself, ErrorCode.INVALID_ARGUMENT),  # its references are more than the converter takes
+        (wide, ErrorCode.UNSUPPORTED_OPERATION),
+    ):
+        refused(lambda: opened(guarded, {"json-schema": schema}), code, "json-schema")  # noqa: B023
+
+
+def test_a_slow_grammar_can_be_interrupted(graph: Any) -> None:
+    # Some thousand readings at once, each of which looks at every token.
+    slow = (
+        "root ::= r r r r r r\nr ::= s s s s s s\ns ::= t t t t t\nt ::= u*\n"
+        'u ::= "a" | "aa" | "aaa" | [a-z]*'
+    )
+    execution = opened(graph.for_guests(), {"grammar": slow, "temp": 0, "threads": 1})
+    threading.Timer(0.3, execution.interrupt).start()
+    began = time.monotonic()
+    refused(execution.compute, ErrorCode.RUNTIME_ERROR, "interrupted")
+    assert time.monotonic() - began < 20
+    execution.close()
+
+
+def test_prompts_that_cannot_fit_are_not_tokenised(graph: Any) -> None:
+    prompt = b"a " * (20 << 20)
+    began = time.monotonic()
+    for options in (GREEDY, {**GREEDY, "chat": [{"role": "user", "content": "x"}]}):
+        execution = opened(graph, None, prompt)
+        execution.set_input(1, tensor(json.dumps(options)))
+        refused(execution.compute, ErrorCode.PROMPT_TOO_LONG, f"{len(prompt)} bytes")
+        refused(execution.compute_single, ErrorCode.PROMPT_TOO_LONG, "ctx-size")
+        execution.set_input(1, tensor("{}"))
+        execution.set_input(0, tensor("hello"))
+        execution.compute_single()
+        execution.close()
+    assert time.monotonic() - began < 10
+
+
+def test_options_have_a_size(graph: Any) -> None:
+    messages = json.dumps({"chat": [{"role": "user", "content": ""}] * 100_000})
+    refused(
+        lambda: graph.open().set_input(1, tensor(messages)),
+        ErrorCode.TOO_LARGE,
+        "1048576",
+        str(len(messages)),
+    )
+
+
+def test_memory_of_a_context_has_a_bound(graph: Any) -> None:
+    execution = opened(graph, {"ctx-size": 1, "batch-size": 1 << 20, "ubatch-size": 1 << 20})
+    assert execution.context_tokens == 256  # what it takes at least
+    execution.set_input(1, tensor('{"ctx-size": 0}'))
+    assert execution.context_tokens == graph.model.trained_context
+    for size in (512, 4096, 65536):
+        execution._model = SimpleNamespace(trained_context=size)
+        shape = execution._wanted_shape()
+        assert shape.ubatch * shape.size <= max(llama_context.MAX_PAIRS, 512 * shape.size)
+
+
+def test_the_log_has_room_for_so_many_lines(graph: Any, caplog: pytest.LogCaptureFixture) -> None:
+    llama_options._warned.clear()
+    for _ in range(60):
+        opened(graph, {"ctx-size": 1 << 20}, b"\xff")
+    assert len(caplog.messages) == 20
+
+
+def test_small_work_is_left_to_one_thread(graph: Any) -> None:
+    asked: list[tuple[int, int]] = []
+    for options, wanted in (({}, (1, 1)), ({"threads": 2}, (2, 2))):
+        execution = opened(graph, {**GREEDY, "threads": 0, "n-predict": 1} | options)
+        execution.compute()
+        llama = llama_context.library()
+        pointer = execution._context.pointer
+        asked.append((llama.llama_n_threads(pointer), llama.llama_n_threads_batch(pointer)))
+        assert asked[-1] == wanted
+        execution.close()

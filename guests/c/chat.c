@@ -36,7 +36,8 @@ static bool answer(struct chat *chat, struct nn_context *context, const char *pr
         fflush(stdout);
         if (!nn_text_add(&whole, generation.piece, generation.size)) return complain();
     }
-    putchar('\n');
+    // Of a prompt that is too long there is nothing to end the line of.
+    if (whole.size || generation.end == NN_END_OF_SEQUENCE) putchar('\n');
     fflush(stdout);
     if (generation.end != NN_END_OF_SEQUENCE) return complain();
     return (nn_message_add(&chat->messages, "user", prompt) &&

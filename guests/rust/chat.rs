@@ -38,7 +38,9 @@ impl Chat {
             answer.push_str(&piece);
             io::stdout().flush().map_err(broken)
         });
-        println!();
+        if result.is_ok() || !answer.is_empty() {
+            println!();
+        }
         if let Some(messages) = &mut self.messages {
             messages.extend([Message::new("user", prompt), Message::new("assistant", &answer)]);
         }

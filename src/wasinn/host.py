@@ -85,7 +85,9 @@ class Stats:
 class GraphHandle:
     """A graph as one instance sees it."""
 
-    def __init__(self, loaded: LoadedGraph, name: str | None, configurable: bool = False) -> None:
+    def __init__(
+        self, loaded: LoadedGraph, name: str | None, configurable: bool = False, context_tokens: int = 0
+    ) -> None:
         self.graph = loaded.graph
         self.backend = loaded.backend
         self.encoding = loaded.encoding
@@ -95,6 +97,8 @@ class GraphHandle:
         self.name = name
         #: Whether options change what it does.
         self.configurable = configurable
+        #: The tokens of a context as the operator has set them; 0 where not.
+        self.context_tokens = context_tokens
         self.live = True
 
 
@@ -111,11 +115,15 @@ class Context:
         #: The execution, if it streams.
         self.streaming = _streaming(execution)
         self._usage = Usage()
+        #: The tokens that it is counted for, and whether an input has come that may change that.
+        self.tokens = 0
+        self.resized = True
 
     def accept_input(self, index: int, tensor: Tensor) -> None:
         self.execution.set_input(index, tensor)
         self._given[index] = True
         self._ready = False
+        self.resized = True
 
     def missing_inputs(self) -> list[int]:
         if False not in self._given:  # the common case
@@ -130,11 +138,11 @@ class Context:
     def count_tokens(self, stats: Stats) -> None:
         """Adds to `stats` what the execution has read and written since the last time."""
         if self.streaming is not None:
-            before, now = self._usage, self.streaming.usage
-            self._usage = now
-            stats.prompt_tokens += now.prompt_tokens - before.prompt_tokens
-            stats.generated_tokens += now.generated_tokens - before.generated_tokens
-            stats.generate_seconds += now.generate_seconds - before.generate_seconds
+            now = self.streaming.usage
+            (prompt, generated, seconds), self._usage = self._usage, now
+            stats.prompt_tokens += now[0] - prompt
+            stats.generated_tokens += now[1] - generated
+            stats.generate_seconds += now[2] - seconds
 
     @property
     def ready(self) -> bool:
@@ -170,7 +178,7 @@ class GuestHost:
         self._by_name: dict[str, int] = {}
         self._next_graph = 0
         self._option_warnings = 0
-        self._held = 0
+        self._held = self._tokens = 0
         self._next_context = 0
         self._interrupted: str | None = None
         self._loading: Loading | None = None
@@ -206,7 +214,8 @@ class GuestHost:
             self._check_worker_count()
             source = replace(source, isolation="process", load_timeout=permissions.max_load_seconds)
         loading = Loading(self._worker_pool())
-        return self._add_graph(self._load(loading, lambda: self._shared.loader.load(source, loading)), None)
+        loaded, _ = _for_guests(self._load(loading, lambda: self._shared.loader.load(source, loading)))
+        return self._add_graph(loaded, None)
 
     def load_by_name(self, name: str, config: str | None = None) -> int:
         """The handle of the registry's graph `name`; the same one until it is unloaded. `config`: options
@@ -220,12 +229,13 @@ class GuestHost:
         self._check_graph_count()
         shared, loading = self._shared, Loading()
         loaded = self._load(loading, lambda: shared.registry.get(name, shared.loader, loading))
+        loaded, context_tokens = _for_guests(loaded)
         if options and config is not None and isinstance(loaded.graph, Configurable):
             configured = functools.partial(loaded.graph.with_options, config)
             loaded = replace(loaded, graph=self._opening(configured))
         else:
             self._warn_of_options(name, options, False)
-        handle = self._add_graph(loaded, name)
+        handle = self._add_graph(loaded, name, context_tokens)
         self._by_name[name] = handle
         return handle
 
@@ -269,7 +279,7 @@ class GuestHost:
         found = metadata(handle.name or "", handle.backend, handle.graph, handle.label, handle.bound)
         return json.dumps(found).encode()
 
-    def _add_graph(self, loaded: LoadedGraph, name: str | None) -> int:
+    def _add_graph(self, loaded: LoadedGraph, name: str | None, context_tokens: int = 0) -> int:
         configurable = isinstance(loaded.graph, Configurable)
         recording = self._shared.recording
         if recording is not None:
@@ -277,7 +287,7 @@ class GuestHost:
             loaded = replace(loaded, graph=graph)
         number = self._next_graph
         self._next_graph += 1
-        self._graphs[number] = GraphHandle(loaded, name, configurable)
+        self._graphs[number] = GraphHandle(loaded, name, configurable, context_tokens)
         self.stats.backends[loaded.backend] += 1
         self.stats.isolated += loaded.isolated
         return number
@@ -354,6 +364,7 @@ class GuestHost:
             del self._contexts[context]
             found.execution.close()
         self._held -= sum(found.sizes)
+        self._tokens -= found.tokens
 
     def context(self, number: int) -> Context:
         """The context with handle `number`. Raises WasiNNError (invalid_argument)."""
@@ -396,10 +407,17 @@ class GuestHost:
         elif spec.dims is None and element_count(tensor.dims) * tensor.type.size != len(tensor.data):
             # Guests give a prompt the dims [1], whatever its length.
             tensor = Tensor((len(tensor.data) // tensor.type.size,), tensor.type, tensor.data)
-        size = len(tensor.data)
-        if size != found.sizes[index]:
+        size, before = len(tensor.data), found.sizes[index]
+        if size != before:
             self._account(found, index, size)
-        found.accept_input(index, tensor)
+            try:
+                found.accept_input(index, tensor)
+            except BaseException:  # what it held, it holds
+                self._held += before - size
+                found.sizes[index] = before
+                raise
+        else:
+            found.accept_input(index, tensor)
         found.count_tokens(self.stats)
         self.stats.bytes_in += len(tensor.data)
 
@@ -416,10 +434,26 @@ class GuestHost:
         self._held = held
         found.sizes[index] = size
 
+    def _account_tokens(self, found: Context, execution: Streaming) -> None:
+        """Counts the tokens that a language model's context will have memory for. Raises WasiNNError
+        (too_large) if they are too many in all."""
+        wanted = execution.context_tokens
+        tokens = self._tokens + wanted - found.tokens
+        most = self._shared.permissions.max_context_tokens
+        if tokens > max(most, found.graph.context_tokens):
+            raise WasiNNError(
+                ErrorCode.TOO_LARGE,
+                f"this instance's contexts of language models would have memory for {tokens} tokens, and the "
+                f"permissions allow {most} (max_context_tokens); set a smaller ctx-size, or finalize some",
+            )
+        self._tokens, found.tokens, found.resized = tokens, wanted, False
+
     def compute(self, context: int) -> None:
         """Runs the graph on the inputs given."""
         found = self._live_context(context, "computes no more")
         self._check_inputs(found)
+        if found.streaming is not None and found.resized:
+            self._account_tokens(found, found.streaming)
         self._run(found, found.execution.compute)
 
     def _check_inputs(self, found: Context) -> None:
@@ -469,6 +503,8 @@ class GuestHost:
         found = self._live_context(context, "computes no more")
         execution = self._streaming(found, "compute_single")
         self._check_inputs(found)
+        if found.resized:
+            self._account_tokens(found, execution)
         self._run(found, execution.compute_single)
 
     def output_single(self, context: int, key: int | str) -> Tensor:
@@ -523,6 +559,14 @@ class GuestHost:
 
 #: Each takes files of the host's, which has a thousand or so.
 _MAX_ISOLATED_CONTEXTS = 128
+
+
+def _for_guests(loaded: LoadedGraph) -> tuple[LoadedGraph, int]:
+    """What a guest gets of a graph, and how many tokens the operator has given each of its contexts."""
+    graph = loaded.graph
+    if not isinstance(graph, Configurable):
+        return loaded, 0
+    return replace(loaded, graph=graph.for_guests()), graph.context_tokens
 
 
 def _no_handle(kind: str, number: int, count: int, maker: str) -> str:

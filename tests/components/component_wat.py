@@ -209,8 +209,48 @@ _MEMORY = f"""(core module $memory
 _OPTIONS = '(memory (core memory $m "memory")) (realloc (core func $m "realloc"))'
 
 
-def driver_wat(snapshot: Snapshot, private: bool = True) -> str:
-    """The driver's text. `private`: with the functions of the bulk protocol, and introspection."""
+#: The functions of `wasinn:nn/streaming`.
+STREAMING = (
+    Row(
+        "streaming",
+        "start",
+        "stream-start",
+        _function_type("context (borrow $c), prompt string, options string", "(result (error (own $error)))"),
+        6,
+    ),
+    Row(
+        "streaming",
+        "next",
+        "stream-next",
+        _function_type("context (borrow $c)", "(result $step (error (own $error)))"),
+        2,
+    ),
+    Row(
+        "streaming",
+        "metadata",
+        "stream-metadata",
+        _function_type("context (borrow $c)", "(result string (error (own $error)))"),
+        2,
+    ),
+    Row(
+        "streaming",
+        "finish",
+        "stream-finish",
+        _function_type("context (borrow $c)", "(result (error (own $error)))"),
+        2,
+    ),
+)
+_STREAMING_TYPES = """
+    (alias outer 1 $of-error (type $e)) (export "error" (type $error (eq $e)))
+    (alias outer 1 $of-graph-execution-context (type $x)) (export "graph-execution-context" (type $c (eq $x)))
+    (type $steps (variant (case "piece" string) (case "end-of-sequence") (case "context-full" string)
+        (case "prompt-too-long" string)))
+    (export "step" (type $step (eq $steps)))"""
+
+
+def driver_wat(snapshot: Snapshot, private: bool = True, streaming: bool = False) -> str:
+    """The driver's text. `private`: with the functions of the bulk protocol, and introspection.
+    `streaming`: with those of a language model."""
     table = rows(snapshot, private)
     text = ["(component"]
     for interface, resource in _INTERFACES.items():
@@ -225,6 +265,11 @@ def driver_wat(snapshot: Snapshot, private: bool = True) -> str:
         metadata = next(row for row in table if row.interface == "introspection")
         text.append(f"""(import "wasinn:nn/introspection@0.1.0" (instance $introspection
             {_types("introspection", snapshot)} (export "graph-metadata" (func {metadata.type}))))""")
+    if streaming:
+        functions = "".join(f'\n  (export "{row.name}" (func {row.type}))' for row in STREAMING)
+        text.append(f"""(import "wasinn:nn/streaming@0.1.0" (instance $streaming
+            {_STREAMING_TYPES} {functions}))""")
+        table = [*table, *STREAMING]
     text.append(_MEMORY)
     wrapped = []
     for row in table:

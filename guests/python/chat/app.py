@@ -12,7 +12,7 @@ model goes on writing where PROMPT ends.
 import sys
 from typing import Any
 
-from wasinn_guest import Context, Graph, command, generate, message, option
+from wasinn_guest import Context, Graph, NnError, command, generate, message, option
 
 USAGE = "usage: chat [--name NAME] [--system TEXT] [--plain] [--option KEY=VALUE]... [PROMPT]"
 
@@ -48,13 +48,16 @@ def main(arguments: list[str]) -> int:
 
 def answer(context: Context, prompt: str, options: dict[str, Any]) -> str:
     """One answer, printed piece by piece."""
-    pieces = []
+    pieces: list[str] = []
     try:
         for piece in generate(context, prompt, options):
             print(piece, end="", flush=True)
             pieces.append(piece)
-    finally:
-        print(flush=True)
+    except NnError:
+        if pieces:
+            print(flush=True)  # the text so far ends its line
+        raise
+    print(flush=True)
     return "".join(pieces)
 
 

@@ -74,9 +74,9 @@ def _pieces(context: Context) -> Iterator[str]:
         elif isinstance(step, bindings.streaming.Step_EndOfSequence):
             return
         elif isinstance(step, bindings.streaming.Step_ContextFull):
-            raise ContextFull(ErrorCode.TOO_LARGE, f"context full: {step.value}", "next")
+            raise ContextFull(ErrorCode.TOO_LARGE, step.value, "next")
         else:
-            raise PromptTooLong(ErrorCode.TOO_LARGE, f"prompt too long: {step.value}", "next")
+            raise PromptTooLong(ErrorCode.TOO_LARGE, step.value, "next")
 
 
 def _whole(context: Context, prompt: str, options: str) -> Iterator[str]:

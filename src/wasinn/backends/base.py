@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from wasinn.spec import Encoding, Target
 from wasinn.tensors import Tensor, TensorSpec
@@ -79,8 +79,7 @@ class Bindable(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """What an execution has read and written in all: tokens, and the seconds that writing them took."""
 
     prompt_tokens: int = 0
@@ -99,6 +98,10 @@ class Streaming(Protocol):
     @property
     def usage(self) -> Usage: ...
 
+    @property
+    def context_tokens(self) -> int:
+        """For how many tokens the next compute keeps memory."""
+
     def is_ready(self, index: int) -> bool:
         """Whether `output(index)` can be read now."""
 
@@ -116,7 +119,15 @@ class Streaming(Protocol):
 
 @runtime_checkable
 class Configurable(Protocol):
-    """A graph whose behaviour options change."""
+    """A graph whose behaviour options change. `context_tokens`: for how many tokens a context has memory
+    where the options say so; else 0."""
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    def for_guests(self) -> Graph:
+        """The same, but that it refuses options that could hold this process up: those that come are a
+        guest's."""
 
     def with_options(self, config: str) -> Graph:
         """The same model with other options: `config` is a JSON object, in which the keys that are not

@@ -18,18 +18,31 @@ from wasinn.spec import ErrorCode
 #: `llama_decode`: no room for the batch, and ended by the abort callback.
 _NO_ROOM, _ABORTED = 1, 2
 
+#: The fewest tokens that a context has memory for.
+LEAST_CONTEXT = 256
+
+#: Pairs of a token that is computed and one of the context, of those computed at a time.
+MAX_PAIRS = 1 << 22
+
+#: Below so many products of a number of the model and a token, one thread computes (some 10 ms of it). The
+#: threads wait for each other by spinning, some thirty times a layer: where another process has one of
+#: their cores, each wait may take a slice of the scheduler's.
+_FEW_PRODUCTS = 2e8
+
 
 @dataclass(frozen=True)
 class Shape:
     """What a context is made for. `size` is in tokens (the library rounds it up to 256s; `LlamaContext`
-    keeps to it). `pooling` is None where the context writes text, else how the library is to make one
-    vector of the tokens' (llama.h, enum llama_pooling_type)."""
+    keeps to it). `spares_threads`: whether what is soon computed is left to one thread. `pooling` is None
+    where the context writes text, else how the library is to make one vector of the tokens' (llama.h, enum
+    llama_pooling_type)."""
 
     size: int
     batch: int
     ubatch: int
     threads: int
     prompt_threads: int
+    spares_threads: bool = False
     pooling: int | None = None
 
 
@@ -47,6 +60,7 @@ class LlamaContext:
         self.size = shape.size
         self.used = 0  # tokens decoded so far
         self._model = model
+        self._threads = (shape.threads, shape.prompt_threads) if shape.spares_threads else None
         self._batch_size = min(shape.batch, shape.size)
         self._flag = ctypes.create_string_buffer(2)
         params = llama.llama_context_default_params()
@@ -54,7 +68,10 @@ class LlamaContext:
         params.n_batch = self._batch_size
         params.n_ubatch = min(shape.ubatch, self._batch_size)
         params.n_seq_max = 1
-        params.n_threads = shape.threads
+        self._one_threads = shape.threads
+        if shape.spares_threads and model.parameters < _FEW_PRODUCTS:
+            self._one_threads = 1
+        params.n_threads = self._one_threads
         params.n_threads_batch = shape.prompt_threads
         params.no_perf = True
         if not model.offloaded:
@@ -99,6 +116,9 @@ class LlamaContext:
         if self.used + len(tokens) > self.size:
             raise full(self.size)
         llama = library()
+        if self._threads is not None and max(self._threads) > 1:
+            few = self._model.parameters * len(tokens) < _FEW_PRODUCTS
+            llama.llama_set_n_threads(self.pointer, self._one_threads, 1 if few else self._threads[1])
         array = (llama.llama_token * len(tokens))(*tokens)
         self._run(llama.llama_batch_get_one(array, len(tokens)), len(tokens))
 

@@ -23,6 +23,9 @@ from wasinn.errors import runtime_error
 #: llama.h, enum llama_pooling_type.
 _UNSPECIFIED, _NONE, _MEAN, _CLS, _LAST, _RANK = -1, 0, 1, 2, 3, 4
 
+#: Texts whose tokens are as many, in such steps, share a context.
+_STEP = 256
+
 Open = Callable[[Shape], LlamaContext]
 
 
@@ -39,7 +42,9 @@ def embed(model: LlamaModel, tokens: Sequence[int], shape: Shape, opened: Open) 
     if is_causal and pooling in (_NONE, _MEAN, _CLS, _LAST):
         return _normalised(_pooled(model, opened(replace(shape, pooling=_NONE)), tokens, pooling))
     llama = library()
-    context = opened(replace(shape, batch=shape.size, ubatch=shape.size, pooling=pooling or _MEAN))
+    # All in one batch: its memory grows with the square of that, so it has no more room than it needs.
+    size = min(shape.size, -(-len(tokens) // _STEP) * _STEP)
+    context = opened(replace(shape, size=size, batch=size, ubatch=size, pooling=pooling or _MEAN))
     context.decode(tokens)
     found = llama.llama_get_embeddings_seq(context.pointer, 0)
     if pooling == _RANK:  # a score for each class, in the place of a vector

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wasinn.backends.base import Usage
 from wasinn.backends.llama_chat import chat_prompt
-from wasinn.backends.llama_context import LlamaContext, Shape, default_threads, full
+from wasinn.backends.llama_context import LEAST_CONTEXT, MAX_PAIRS, LlamaContext, Shape, default_threads, full
 from wasinn.backends.llama_embedding import embed
 from wasinn.backends.llama_library import ggml_commit, library
-from wasinn.backends.llama_options import DEFAULT_CONTEXT, Options
+from wasinn.backends.llama_options import DEFAULT_BATCH, DEFAULT_CONTEXT, Options
 from wasinn.backends.llama_sampling import Sampler
 from wasinn.backends.llama_text import Text
 from wasinn.errors import WasiNNError, invalid_argument, runtime_error, unsupported
@@ -55,7 +56,9 @@ class LlamaExecution:
         self._graph = graph
         self._options = graph.options
         self._prompt: bytes | None = None
-        self._tokens: list[int] = []
+        self._tokens: Sequence[int] = ()
+        #: Why the prompt does not fit into the context, where it does not.
+        self._too_long: str | None = None
         self._context: LlamaContext | None = None
         self._shape: Shape | None = None
         self._sequence: _Sequence | None = None
@@ -76,21 +79,28 @@ class LlamaExecution:
         if index == OPTIONS:
             options = self._graph.options.updated(data)
             self._graph.check(options)
-            tokens = self._tokenize(self._prompt, options)
+            tokens, too_long = self._tokenize(self._prompt, options)
             self._options = options
         else:
-            tokens = self._tokenize(data, self._options)
+            tokens, too_long = self._tokenize(data, self._options)
             self._prompt = data
-        self._tokens = tokens
+        self._tokens, self._too_long = tokens, too_long
         self._begin_anew()
 
-    def _tokenize(self, prompt: bytes | None, options: Options) -> list[int]:
+    def _tokenize(self, prompt: bytes | None, options: Options) -> tuple[Sequence[int], str | None]:
+        """The tokens, and why they do not fit into the context; of a text that is much too long, none."""
         if prompt is None:
-            return []
-        text = prompt
-        if options.chat is not False:
+            return (), None
+        size = self._context_size(options)
+        most, text = self._model.most_bytes(size), prompt
+        if options.chat is not False and len(text) <= most:
             text = chat_prompt(self._model, options.chat, prompt)
-        return self._model.tokenize(text, options.add_special)
+        if len(text) > most:
+            return (), f"the prompt has {len(text)} bytes and the context room for {size} tokens"
+        tokens = self._model.tokenize(text, options.add_special)
+        if len(tokens) > size:
+            return tokens, f"the prompt has {len(tokens)} tokens and the context {size}"
+        return tokens, None
 
     def _begin_anew(self) -> None:
         if self._sequence is not None:
@@ -133,7 +143,12 @@ class LlamaExecution:
         self._piece = b""
         if sequence.ended is not None:
             raise sequence.ended
-        piece = self._advance(sequence)
+        try:
+            piece = self._advance(sequence)
+        except WasiNNError as error:
+            # The text so far can be read, and the next compute_single says the same.
+            sequence.ended = error
+            raise
         self._written = sequence.written
         self._piece = piece.encode()
         # What ends a text without adding to it is the end; what was held back comes first.
@@ -148,7 +163,9 @@ class LlamaExecution:
         tokens = self._checked_tokens()
         options = self._options
         shape = self._wanted_shape()
-        sequence = _Sequence(Sampler(self._model, options, shape.size), Text(options.stop))
+        sequence = _Sequence(
+            Sampler(self._model, options, shape.size, self._check_interrupt), Text(options.stop)
+        )
         self._sequence = sequence
         try:
             context = self._opened(shape)
@@ -170,18 +187,15 @@ class LlamaExecution:
             sequence.ended = _end()
         return sequence
 
-    def _checked_tokens(self) -> list[int]:
+    def _checked_tokens(self) -> Sequence[int]:
         if self._prompt is None:
             raise runtime_error("llama.cpp: there is no prompt: set input 0")
+        if self._too_long is not None:
+            raise WasiNNError(
+                ErrorCode.PROMPT_TOO_LONG, f"{self._too_long}: shorten it, or set a larger ctx-size"
+            )
         if not self._tokens:
             raise invalid_argument("the prompt is empty, and the model has no token that begins a text")
-        size = self._wanted_shape().size
-        if len(self._tokens) > size:
-            raise WasiNNError(
-                ErrorCode.PROMPT_TOO_LONG,
-                f"the prompt has {len(self._tokens)} tokens and the context {size}: shorten it, or set a "
-                "larger ctx-size",
-            )
         return self._tokens
 
     def _advance(self, sequence: _Sequence) -> str:
@@ -225,16 +239,26 @@ class LlamaExecution:
 
     def _wanted_shape(self) -> Shape:
         options = self._options
-        trained = self._model.trained_context
-        if options.ctx_size is None:
-            size = min(trained, DEFAULT_CONTEXT)
-        else:
-            size = min(options.ctx_size or trained, trained)
+        size = self._context_size(options)
         own, own_reading = default_threads()
         most = self._graph.threads
         threads = min(options.threads or most or own, most or own_reading)
         reading = threads if options.threads or most else own_reading
-        return Shape(size, options.batch_size, options.ubatch_size, threads, reading)
+        spares = not (options.threads or most)
+        # What is computed at a time takes memory for each pair of its tokens and the context's.
+        ubatch = min(options.ubatch_size, max(MAX_PAIRS // size, DEFAULT_BATCH))
+        return Shape(size, options.batch_size, ubatch, threads, reading, spares)
+
+    def _context_size(self, options: Options) -> int:
+        """In tokens."""
+        trained = self._model.trained_context
+        if options.ctx_size is None:
+            return min(trained, DEFAULT_CONTEXT)
+        return min(options.ctx_size or trained, trained)
+
+    @property
+    def context_tokens(self) -> int:
+        return max(self._context_size(self._options), LEAST_CONTEXT)
 
     def _opened(self, shape: Shape) -> LlamaContext:
         """The context of this execution, with the shape wanted."""

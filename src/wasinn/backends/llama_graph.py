@@ -12,8 +12,8 @@ from wasinn.backends.base import Execution
 from wasinn.backends.llama_execution import LlamaExecution
 from wasinn.backends.llama_library import library
 from wasinn.backends.llama_model import LlamaModel, Loading
-from wasinn.backends.llama_options import Options
-from wasinn.backends.llama_sampling import check_grammar
+from wasinn.backends.llama_options import Options, may_warn
+from wasinn.backends.llama_sampling import check_grammar, check_guests_grammar
 from wasinn.errors import unsupported
 from wasinn.spec import Target, TensorType
 from wasinn.tensors import TensorSpec
@@ -62,10 +62,12 @@ class Source:
 class LlamaGraph:
     """A model and the options that its contexts begin with. `Configurable` (backends/base.py)."""
 
-    def __init__(self, source: Source, options: Options, threads: int | None) -> None:
+    def __init__(self, source: Source, options: Options, threads: int | None, guarded: bool = False) -> None:
+        """`guarded`: options that come are a guest's."""
         self._source = source
         self.options = options
         self.threads = threads
+        self._guarded = guarded
         self.inputs = INPUTS
         self.outputs = OUTPUTS
         self.model = source.model(options)
@@ -73,10 +75,18 @@ class LlamaGraph:
     def open(self) -> Execution:
         return LlamaExecution(self)
 
+    @property
+    def context_tokens(self) -> int:
+        size, trained = self.options.ctx_size, self.model.trained_context
+        return 0 if size is None else min(size or trained, trained)
+
+    def for_guests(self) -> LlamaGraph:
+        return LlamaGraph(self._source, self.options, self.threads, True)
+
     def with_options(self, config: str) -> LlamaGraph:
         options = self.options.updated(config)
         self.check(options)
-        return LlamaGraph(self._source, options, self.threads)
+        return LlamaGraph(self._source, options, self.threads, self._guarded)
 
     def check(self, options: Options) -> None:
         """What cannot be known from the JSON alone. Raises WasiNNError."""
@@ -86,7 +96,9 @@ class LlamaGraph:
                 "this build of llama.cpp has no GPU support"
             )
         if (options.grammar, options.json_schema) != (self.options.grammar, self.options.json_schema):
+            if self._guarded:
+                check_guests_grammar(options)
             check_grammar(self.model, options)
         size, trained = options.ctx_size or 0, self.model.trained_context
-        if size > trained and size != (self.options.ctx_size or 0):
+        if size > trained and size != (self.options.ctx_size or 0) and may_warn():
             logger.warning("ctx-size %d is more than the %d that the model was trained with", size, trained)

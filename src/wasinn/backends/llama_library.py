@@ -9,6 +9,7 @@ options of that call ask for it.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import functools
@@ -16,6 +17,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,8 +76,21 @@ def _on_line(level: int, text: bytes, _: Any) -> None:
             said.errors[-1] += f" {line}"
         else:
             said.errors.append(line)
-    if said.level is not None and number >= said.level:
+    if said.level is not None and number >= said.level and _has_room():
         logger.log(number, "%s", line)
+
+
+#: A guest may ask for the log, and open contexts as often as it likes: so many lines a minute are shown.
+_MAX_LINES = 2000
+_shown: collections.deque[float] = collections.deque(maxlen=_MAX_LINES)
+
+
+def _has_room() -> bool:
+    now = time.monotonic()
+    if len(_shown) == _MAX_LINES and now - _shown[0] < 60:
+        return False
+    _shown.append(now)
+    return True
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ is closed. At the end of the process, when threads may still compute, all is lef
 
 from __future__ import annotations
 
+import array
 import contextlib
 import ctypes
 import functools
@@ -21,11 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from wasinn.backends.llama_library import in_words, library, listening
+from wasinn.backends.llama_options import may_warn
 from wasinn.backends.llama_stack import with_room_for
 from wasinn.errors import WasiNNError, invalid_argument, runtime_error, unsupported
 from wasinn.spec import ErrorCode
 
 logger = logging.getLogger("wasinn.guest")
+
+#: A prompt of so many bytes is always tokenised. Nothing ends that; it takes some tenths of a second.
+MIN_BYTES = 1 << 20
 
 
 class Native:
@@ -87,6 +92,22 @@ class LlamaModel:
             raise unsupported("the model is an encoder with a decoder, which this backend does not serve")
 
     @functools.cached_property
+    def parameters(self) -> int:
+        found: int = library().llama_model_n_params(self.pointer)
+        return found
+
+    @functools.cached_property
+    def longest_piece(self) -> int:
+        """The most bytes of a text that one token stands for."""
+        text = library().llama_vocab_get_text
+        return max(len(text(self.vocab, token) or b"") for token in range(self.tokens))
+
+    def most_bytes(self, tokens: int) -> int:
+        """The size of a text that cannot have so few tokens (but for a vocabulary that reads words as
+        unknown or drops spaces, where it is not likely to)."""
+        return max(MIN_BYTES, tokens * self.longest_piece)
+
+    @functools.cached_property
     def chat_template(self) -> bytes | None:
         template: bytes | None = library().llama_model_chat_template(self.pointer, None)
         return template
@@ -97,7 +118,7 @@ class LlamaModel:
         size = library().llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
         return None if size < 0 else buffer.value.decode("utf-8", "replace")
 
-    def tokenize(self, text: bytes, special: bool) -> list[int]:
+    def tokenize(self, text: bytes, special: bool) -> Sequence[int]:
         """The tokens of a prompt, with those at its begin and end that the model wants if `special`.
         Names of control tokens in the text stand for them.
 
@@ -107,14 +128,14 @@ class LlamaModel:
         self._check_spelling(text)
         return with_room_for(text, lambda: self._tokenize(text, special))
 
-    def _tokenize(self, text: bytes, special: bool) -> list[int]:
+    def _tokenize(self, text: bytes, special: bool) -> Sequence[int]:
         llama = library()
         room = min(len(text) + 8, (1 << 31) - 1)
         for _ in range(2):
             tokens = (llama.llama_token * room)()
             count = llama.llama_tokenize(self.vocab, text, len(text), tokens, room, special, True)
             if count >= 0:
-                return list(tokens[:count])
+                return array.array("i", memoryview(tokens).cast("B")[: 4 * count].tobytes())
             room = -count
             if room > (1 << 31) - 1:
                 break
@@ -179,9 +200,10 @@ def _as_utf8(text: bytes) -> bytes:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        logger.warning(
-            "the prompt is not UTF-8 at byte %d of %d; U+FFFD is read there", error.start, len(text)
-        )
+        if may_warn():
+            logger.warning(
+                "the prompt is not UTF-8 at byte %d of %d; U+FFFD is read there", error.start, len(text)
+            )
         return text.decode("utf-8", "replace").encode()
     return text
 

@@ -27,11 +27,17 @@ logger = logging.getLogger("wasinn.guest")
 #: of a context grows with it.
 DEFAULT_CONTEXT = 4096
 
+#: Tokens of a prompt at a time.
+DEFAULT_BATCH = 512
+
 #: Stop sequences, and the characters of one.
 MAX_STOPS, MAX_STOP = 64, 1000
 
 #: The characters of a grammar, and of a JSON schema.
 MAX_GRAMMAR = 65536
+
+#: The bytes of all options together. Nothing else runs while JSON is parsed, deadlines neither.
+MAX_OPTIONS = 1 << 20
 
 Message = tuple[str, str]
 
@@ -46,8 +52,8 @@ class Options:
     no_mmap: bool = False
     # the context
     ctx_size: int | None = None
-    batch_size: int = 512
-    ubatch_size: int = 512
+    batch_size: int = DEFAULT_BATCH
+    ubatch_size: int = DEFAULT_BATCH
     threads: int | None = None
     # the prompt
     add_special: bool = True
@@ -85,8 +91,11 @@ class Options:
         """These options with what `config` says in their place.
 
         Raises WasiNNError: invalid_encoding if it is no JSON object in UTF-8, invalid_argument for a value
-        that is not what its key wants.
+        that is not what its key wants, too_large.
         """
+        if len(config) > MAX_OPTIONS:
+            reason = f"options: wanted at most {MAX_OPTIONS} bytes, got {len(config)}"
+            raise WasiNNError(ErrorCode.TOO_LARGE, reason)
         found = _parse(config)
         changes: dict[str, Any] = {}
         unknown = []
@@ -97,7 +106,7 @@ class Options:
                 continue
             field, read = known
             changes[field] = read(key, value)
-        if unknown and _may_warn():
+        if unknown and may_warn():
             names = ", ".join(repr(one_line(key, 60)) for key in sorted(unknown)[:20])
             logger.warning("language model options that are not known here are ignored: %s", names)
         # Either of the two takes the place of what was set before.
@@ -107,7 +116,7 @@ class Options:
             changes["json_schema"] = ""
         if changes.get("json_schema"):
             changes["grammar"] = ""
-        if changes.get("stream_stdout") and _may_warn():
+        if changes.get("stream_stdout") and may_warn():
             logger.warning("stream-stdout has no effect on this host: the guest reads the text and prints it")
         return replace(self, **changes)
 
@@ -117,7 +126,8 @@ _MAX_WARNINGS = 20
 _warned: collections.deque[float] = collections.deque(maxlen=_MAX_WARNINGS)
 
 
-def _may_warn() -> bool:
+def may_warn() -> bool:
+    """Whether the log has room for a line."""
     now = time.monotonic()
     if len(_warned) == _MAX_WARNINGS and now - _warned[0] < 60:
         return False

@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import re
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from wasinn.backends.common import one_line
+from wasinn.backends.llama_grammar import Unbounded, check_bounded
 from wasinn.backends.llama_library import in_words, library, listening
 from wasinn.backends.llama_model import LlamaModel, Native
 from wasinn.backends.llama_options import MAX_GRAMMAR, Options
-from wasinn.errors import invalid_argument, runtime_error
+from wasinn.errors import invalid_argument, runtime_error, unsupported
 
 #: How deep the parentheses of a grammar may be nested.
 MAX_DEPTH = 200
@@ -38,6 +41,10 @@ MAX_REPETITIONS = 2000
 
 #: A temperature below this is 0: the likeliest token.
 _COLD = 1e-3
+
+#: Candidates that a grammar looks at before an interrupt is heard, at first; and the seconds after which
+#: they become fewer.
+_FIRST_PART, _SLOW = 64, 0.05
 
 #: llama.h, struct llama_token_data.
 _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
@@ -49,15 +56,19 @@ _Logits = ctypes.POINTER(ctypes.c_float)
 class Sampler:
     """Draws the tokens of one sequence. `context` is the pointer of a llama_context that has decoded."""
 
-    def __init__(self, model: LlamaModel, options: Options, context_size: int) -> None:
+    def __init__(
+        self, model: LlamaModel, options: Options, context_size: int, check_interrupt: Callable[[], None]
+    ) -> None:
+        """`check_interrupt` raises what ends a draw that takes long."""
         self._model = model
+        self._check_interrupt = check_interrupt
         grammar = grammar_of(options)
         self._grammar = _grammar_sampler(model, grammar) if grammar else None
         self._chain = _chain(model, options, context_size)
         self._sample = library().llama_sampler_sample
         self._candidates: Any = None
 
-    def read(self, tokens: list[int]) -> None:
+    def read(self, tokens: Sequence[int]) -> None:
         """Tells the penalties what the prompt has."""
         accept, chain = library().llama_sampler_accept, self._chain.pointer
         for token in tokens:
@@ -91,10 +102,8 @@ class Sampler:
         candidates = self._candidates
         candidates["id"] = np.arange(count, dtype=np.int32)
         candidates["logit"] = self._logits(context)
-        array = llama.llama_token_data_array()
-        array.data = ctypes.cast(candidates.ctypes.data, ctypes.POINTER(llama.llama_token_data))
-        array.size, array.selected, array.sorted = count, -1, False
-        llama.llama_sampler_apply(self._grammar.pointer, ctypes.byref(array))
+        self._apply_grammar(self._grammar, candidates)
+        array = _token_array(candidates)
         allowed = candidates["logit"] > -np.inf
         if not allowed.any():
             if not self._model.has_end:
@@ -110,10 +119,31 @@ class Sampler:
         llama.llama_sampler_accept(self._chain.pointer, token)
         return token
 
+    def _apply_grammar(self, grammar: Native, candidates: Any) -> None:
+        """Part by part, as a grammar with many readings may take a second for a hundred tokens."""
+        apply, clock = library().llama_sampler_apply, time.perf_counter
+        start, size = 0, _FIRST_PART
+        while start < len(candidates):
+            self._check_interrupt()
+            began = clock()
+            apply(grammar.pointer, ctypes.byref(_token_array(candidates[start : start + size])))
+            start += size
+            taken = clock() - began
+            size = max(size // 4, 1) if taken > _SLOW else size * 4 if taken < _SLOW / 8 else size
+
     def close(self) -> None:
         self._chain.free()
         if self._grammar is not None:
             self._grammar.free()
+
+
+def _token_array(candidates: Any) -> Any:
+    """`candidates` as llama.cpp takes them, where they are."""
+    llama = library()
+    array = llama.llama_token_data_array()
+    array.data = ctypes.cast(candidates.ctypes.data, ctypes.POINTER(llama.llama_token_data))
+    array.size, array.selected, array.sorted = len(candidates), -1, False
+    return array
 
 
 def _chain(model: LlamaModel, options: Options, context_size: int) -> Native:
@@ -168,6 +198,31 @@ def check_grammar(model: LlamaModel, options: Options) -> None:
     grammar = grammar_of(options)
     if grammar:
         _grammar_sampler(model, grammar).free()
+
+
+def check_guests_grammar(options: Options) -> None:
+    """That no call of llama.cpp can take any time and memory over the options' grammar. Raises WasiNNError
+    (unsupported_operation)."""
+    grammar = grammar_of(options)
+    if options.json_schema:
+        # The rules for any JSON at all come back to themselves, and have one reading only.
+        grammar = "\n".join(line for line in grammar.split("\n") if line not in _any_json())
+    try:
+        check_bounded(grammar)
+    except Unbounded as error:
+        key = "grammar" if options.grammar else "json-schema: its grammar"
+        raise unsupported(
+            f"options: {key}: {error}; from a guest, such a one is for graphs with isolation=process only: "
+            "llama.cpp may need any time and memory for it, and nothing ends that but its process's end"
+        ) from None
+
+
+@functools.cache
+def _any_json() -> frozenset[str]:
+    """The lines of a schema's grammar that stand for any value, object and array."""
+    lines = _from_schema("{}").split("\n") + _from_schema('{"type": "object"}').split("\n")
+    lines += _from_schema('{"type": "array"}').split("\n")
+    return frozenset(line for line in lines if line.split(" ")[0] in ("value", "object", "array"))
 
 
 def _check_depth(key: str, grammar: str) -> None:

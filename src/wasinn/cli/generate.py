@@ -21,7 +21,11 @@ from wasinn.runtime.direct import DirectGraph
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("language models")
-    group.add_argument("--prompt", metavar="TEXT", help="write what follows TEXT; - reads it from stdin")
+    group.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help="write what follows TEXT; - reads it from stdin, without the last line's end",
+    )
     group.add_argument("--chat", action="store_true", help="TEXT is a user's message: write the answer")
     group.add_argument(
         "--option",
@@ -64,11 +68,16 @@ def chosen_options(texts: list[str]) -> dict[str, Any]:
 def generate(graph: DirectGraph, options: argparse.Namespace) -> int:
     """Writes the text, each piece at once; the exit code. Raises ConfigError, and WasiNNError where nothing
     was written."""
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     chosen = chosen_options(options.option)
+    if chosen.get("embedding") is True:
+        raise ConfigError(
+            "--option embedding: a vector is no text; wasinn run --graph default=MODEL @embed TEXT writes it"
+        )
+    prompt = _read_stdin() if options.prompt == "-" else options.prompt
     if options.chat:
         chosen.setdefault("chat", True)
     start, text, error = time.perf_counter(), [], None
+    interrupted, usage = False, Usage()
     pieces = graph.generate(prompt, **chosen)
     show = _shown if sys.stdout.isatty() else str
     with contextlib.suppress(AttributeError):
@@ -76,24 +85,37 @@ def generate(graph: DirectGraph, options: argparse.Namespace) -> int:
     try:
         for piece in pieces:
             text.append(piece)
+            usage = graph.usage  # after Ctrl-C the graph has a new context, which has written nothing
             if not options.json:
                 print(show(piece), end="", flush=True)
-    except WasiNNError as reason:
-        error = reason
+    except WasiNNError as raised:
+        error = raised
+    except KeyboardInterrupt:
+        interrupted = True  # what was written until now is shown as at the end
     finally:
         pieces.close()
         if not options.json and text and not text[-1].endswith("\n"):
             print(flush=True)
     seconds = time.perf_counter() - start
+    usage = usage if interrupted else graph.usage
     if options.json:
-        report = _report(graph, "".join(text), pieces.metadata, seconds, error)
-        print(json.dumps([report], indent=2, allow_nan=False))
+        reason = "interrupted" if interrupted else None if error is None else str(error)
+        report = _report(graph, "".join(text), usage, pieces.metadata, seconds, reason)
+        print(json.dumps([report], indent=2, allow_nan=False), flush=True)
     if options.stats:
-        print(_stats(graph.usage, seconds, graph.backend), file=sys.stderr)
+        print(_stats(usage, seconds, graph.backend), file=sys.stderr)
+    if interrupted:
+        raise KeyboardInterrupt
     if error is not None:
         print(f"wasinn: {one_line(str(error), 2000)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _read_stdin() -> str:
+    """All of stdin. The end of its last line is the terminal's or echo's, and no part of a prompt."""
+    text = sys.stdin.read()
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
 def _shown(piece: str) -> str:
@@ -102,9 +124,13 @@ def _shown(piece: str) -> str:
 
 
 def _report(
-    graph: DirectGraph, text: str, metadata: dict[str, Any], seconds: float, error: WasiNNError | None
+    graph: DirectGraph,
+    text: str,
+    usage: Usage,
+    metadata: dict[str, Any],
+    seconds: float,
+    error: str | None,
 ) -> dict[str, Any]:
-    usage = graph.usage
     report = {
         "graph": graph.name,
         "backend": graph.backend,
@@ -115,7 +141,7 @@ def _report(
         "seconds": seconds,
         "metadata": metadata,
     }
-    return report if error is None else report | {"error": str(error)}
+    return report if error is None else report | {"error": error}
 
 
 def _stats(usage: Usage, seconds: float, backend: str) -> str:

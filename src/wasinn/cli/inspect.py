@@ -139,7 +139,10 @@ def _port_cells(spec: TensorSpec) -> list[str]:
     more = [] if spec.quantization is None else [str(spec.quantization)]
     if spec.aliases:
         more.append(f"also called {', '.join(spec.aliases)}")
-    return [spec.name, label, format_dims(spec.dims), size, "; ".join(more)]
+    if spec.optional:
+        more.append("need not be set")
+    dims = "any size" if spec.any_size and spec.dims is None else format_dims(spec.dims)
+    return [spec.name, label, dims, size, "; ".join(more)]
 
 
 def _text(report: dict[str, Any]) -> str:

@@ -41,6 +41,17 @@ class IsolatedLanguageModel:
         #: The context in which the options were looked at, for the first who opens one.
         self._checked: Session | None = None
 
+    @property
+    def context_tokens(self) -> int:
+        found = 0
+        for layer in self.layers:  # each was looked at
+            value = json.loads(layer.rstrip("\0") or "{}").get("ctx-size", found)
+            found = value if isinstance(value, int) else found
+        return found
+
+    def for_guests(self) -> Graph:
+        return self  # what holds a worker process up ends with it
+
     def with_options(self, config: str) -> Graph:
         """Has the worker look at them. Raises WasiNNError as the backend does."""
         found = IsolatedLanguageModel(self.graph, (*self.layers, config))
@@ -69,6 +80,8 @@ class IsolatedStreamingExecution(WorkerCalls):
         #: None where the worker was not asked since something failed.
         self._state: State | None = State((False,) * self._count, Usage())
         self._usage = self._before = Usage()
+        #: As the worker said last; 0 before it was asked.
+        self._room = 0
         #: Whether there is text that would be lost with the process.
         self._begun = False
         self._outputs: dict[tuple[int, bool], bytes] = {}
@@ -78,8 +91,14 @@ class IsolatedStreamingExecution(WorkerCalls):
 
     def set_input(self, index: int, tensor: Tensor) -> None:
         shape, data = Shape.of(tensor), bytes(tensor.data)
-        self._begun = False  # the sequence ends here, whatever became of it
-        self._change("taking an input", lambda: self._tell(index, shape, data))
+        session = self._session
+        begun, self._begun = self._begun, False  # the sequence ends here, also with its process
+        try:
+            self._change("taking an input", lambda: self._tell(index, shape, data))
+        except WasiNNError:
+            # An input that was refused leaves the sequence.
+            self._begun = begun and session is self._session and session.worker.usable
+            raise
         self._given[index] = (shape, data)
 
     def compute(self) -> None:
@@ -103,6 +122,11 @@ class IsolatedStreamingExecution(WorkerCalls):
 
     def is_ready(self, index: int) -> bool:
         return self._current().ready[index]
+
+    @property
+    def context_tokens(self) -> int:
+        self._current()
+        return self._room
 
     @property
     def usage(self) -> Usage:
@@ -133,6 +157,7 @@ class IsolatedStreamingExecution(WorkerCalls):
             self._logged += 1
             logger.warning("%s", line)
         self._state, before, last, now = state, self._before, self._usage, state.usage
+        self._room = state.context_tokens
         self._usage = Usage(
             max(last.prompt_tokens, before.prompt_tokens + now.prompt_tokens),
             max(last.generated_tokens, before.generated_tokens + now.generated_tokens),

@@ -240,15 +240,29 @@ _GGUF_FACTS = ("name", "architecture", "author", "quantized_by", "size_label", "
 
 
 def _ggml(data: Content) -> Facts:
-    """The keys `general.*` of docs/gguf.md."""
+    """Of docs/gguf.md the keys `general.*`, and what a language model takes: `ARCHITECTURE.context_length`
+    and its like, and `tokenizer.*`."""
     yield "gguf_version", gguf.version(data)
     yield "tensors", gguf.tensor_count(data)
-    for key, value in gguf.values(data):
+    header = gguf.Header(data)
+    template, reads = "", False
+    for key, value in header.values():
         section, _, name = key.partition(".")
         if section == "general" and name in _GGUF_FACTS:
             yield name, str(value)
         elif key == "general.file_type" and isinstance(value, int):
             yield "file_type", _FILE_TYPES.get(value, str(value))
+        elif name in ("context_length", "embedding_length") and isinstance(value, int):
+            yield name, value  # after the architecture's name
+        elif key == "tokenizer.ggml.tokens" and isinstance(value, gguf.Items):
+            yield "vocabulary_size", value.count
+            reads = True
+        elif key == "tokenizer.chat_template" and isinstance(value, str):
+            template = value
+    if reads:
+        yield "chat_template", template or "none"
+    if gguf.tensor_count(data):
+        yield "parameters", header.parameters()
 
 
 _READERS: dict[Encoding, Callable[[Content], Facts]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from wasinn.backends.base import LoadOptions, Usage
@@ -239,9 +239,11 @@ class State:
     ready: tuple[bool, ...]
     usage: Usage
     log: tuple[str, ...] = ()
+    #: `Streaming.context_tokens` (backends/base.py).
+    context_tokens: int = 0
 
     def encode(self) -> bytes:
-        return DONE + json.dumps([self.ready, *astuple(self.usage), self.log]).encode()
+        return DONE + json.dumps([self.ready, *self.usage, self.log, self.context_tokens]).encode()
 
     @classmethod
     def decode(cls, message: bytes, outputs: int) -> State:
@@ -250,18 +252,18 @@ class State:
             table = json.loads(message[1:])
         except RecursionError as error:
             raise ValueError(str(error)) from None
-        if not isinstance(table, list) or len(table) != 5:
+        if not isinstance(table, list) or len(table) != 6:
             raise ValueError("no state")
-        ready, prompt, generated, seconds, log = table
+        ready, prompt, generated, seconds, log, room = table
         if not isinstance(ready, list) or len(ready) != outputs:
             raise ValueError(f"no state of {outputs} outputs")
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e12:
             raise ValueError("no time")
         if not isinstance(log, list) or not all(isinstance(line, str) for line in log):
             raise ValueError("no lines of a log")
-        prompt, generated = as_int_list([prompt, generated])
+        prompt, generated, room = as_int_list([prompt, generated, room])
         usage, lines = Usage(prompt, generated, float(seconds)), log[:MAX_LINES]
-        return cls(tuple(each is True for each in ready), usage, tuple(_line(each) for each in lines))
+        return cls(tuple(each is True for each in ready), usage, tuple(_line(each) for each in lines), room)
 
 
 def encode_part(data: memoryview, offset: int) -> bytes:

@@ -23,7 +23,9 @@ class Permissions:
     whether a guest may load bytes of its own. `encodings`: of which encodings; None is all but
     those whose files can run code. `max_model_bytes`: the sum of the builders of one load, in
     bytes. `max_graphs` and `max_contexts`: how many one instance may hold at a time.
-    `max_input_bytes`: the sum of the inputs that its contexts hold.
+    `max_input_bytes`: the sum of the inputs that its contexts hold. `max_context_tokens`: for how many
+    tokens the contexts of its language models have memory together; one context of the size that the
+    operator has set for a graph is always allowed.
 
     `isolate`: the encodings whose bytes, if a guest brings them, are parsed and computed in a worker
     process; None is what each backend needs (`Backend.isolation`). `max_workers`: how many such processes
@@ -37,6 +39,7 @@ class Permissions:
     max_graphs: int = 64
     max_contexts: int = 1024
     max_input_bytes: int = 1 << 30
+    max_context_tokens: int = 65536
     isolate: frozenset[Encoding] | None = None
     max_workers: int = 8
     max_load_seconds: float = 60.0

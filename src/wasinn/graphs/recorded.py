@@ -171,6 +171,10 @@ class _RecordedStreaming(_RecordedExecution):
     def usage(self) -> Usage:
         return self._streaming.usage
 
+    @property
+    def context_tokens(self) -> int:
+        return self._streaming.context_tokens
+
     def is_ready(self, index: int) -> bool:
         return self._streaming.is_ready(index)
 

@@ -101,6 +101,7 @@ class StreamingContext(Context):
             tuple(self._streaming.is_ready(index) for index in range(len(self._graph.outputs))),
             self._streaming.usage,
             lines.take(),
+            self._streaming.context_tokens,
         ).encode()
 
     def _give(self, index: int, shape: Shape, file: int) -> None:

@@ -12,6 +12,7 @@ from wasinn.abi.component import values
 from wasinn.abi.component.calls import Call, Function
 from wasinn.abi.component.resources import ComponentState, HeldContext, HeldTensor
 from wasinn.errors import WasiNNError, invalid_argument
+from wasinn.graphs.text import no_options
 from wasinn.spec import ErrorCode, TensorType
 
 #: The ports of every language model: inputs and outputs.
@@ -28,11 +29,20 @@ _ENDS = {
 
 def start(call: Call) -> None:
     state, context = call.state, call.take(0)
-    prompt, options = call.text(1).tobytes(), call.text(2).tobytes()
+    given = (call.text(1), call.text(2))
+    size, most = sum(len(each) for each in given), state.permissions.max_input_bytes
+    if size > most:
+        call.given = ("context", context)
+        raise WasiNNError(
+            ErrorCode.TOO_LARGE, f"a prompt and options of {size} bytes, and the permissions allow {most}"
+        )
+    prompt, options = (each.tobytes() for each in given)
     call.given = ("context", context, "prompt bytes", len(prompt), "options", options.decode())
     held = _held(state, context, "start")
     if options:
         _give(held, _OPTIONS, options)
+    elif held.context.sizes[_OPTIONS]:  # those of the text before
+        state.host.set_input(held.handle, _OPTIONS, no_options())
     _give(held, _PROMPT, prompt)
     values.write_result(call.result, True)
 
