@@ -30,6 +30,8 @@ FILES: dict[str, list[tuple[str, ...]]] = {
     "pytorch": [("digits.pt",), ("digits.pt2",)],
     "ggml": [("story.gguf",)],
 }
+#: Of a large file with a small head, every other mutation goes there: so many bytes.
+HEADS = {"ggml": 12_000}
 #: Seconds that one load may take, worker processes included.
 LOAD_SECONDS = 5.0
 
@@ -89,7 +91,9 @@ def main(name: str, count: int, first: int = 0) -> None:
         chance = random.Random(number)
         builders = list(contents[number % len(contents)])
         which = chance.randrange(len(builders))
-        builders[which] = mutate(builders[which], chance)
+        size = HEADS.get(name, 0) if number % 2 else 0
+        whole = builders[which]
+        builders[which] = mutate(whole[:size], chance) + whole[size:] if size else mutate(whole, chance)
         reasons.last, start = "", time.monotonic()
         code = _attempt(driver, builders, encoding)
         seconds = round(time.monotonic() - start, 3)

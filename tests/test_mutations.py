@@ -23,6 +23,7 @@ BACKENDS = {
     "tensorflowlite": "litert",
     "tensorflow": "openvino",
     "pytorch": "torch",
+    "ggml": "llama",
 }
 
 

@@ -30,7 +30,8 @@ from wasinn.spec import ErrorCode
 
 
 def test_every_backend_has_a_case() -> None:
-    assert {case.backend for case in CASES} == {backend.name for backend in lookup.all_backends()}
+    """But llama, whose graphs have a prompt and no tensors: test_language_models and test_llama are its own."""
+    assert {case.backend for case in CASES} == {backend.name for backend in lookup.all_backends()} - {"llama"}
 
 
 def test_nothing_is_said_of_cases_and_recipes_that_are_not() -> None:
