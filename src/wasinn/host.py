@@ -112,6 +112,8 @@ class Context:
         #: The bytes that it holds of each input.
         self.sizes = [0] * len(graph.graph.inputs)
         self._ready = False
+        #: Whether all inputs are known to be there that must be.
+        self._complete = False
         #: The execution, if it streams.
         self.streaming = _streaming(execution)
         self._usage = Usage()
@@ -126,10 +128,12 @@ class Context:
         self.resized = True
 
     def missing_inputs(self) -> list[int]:
-        if False not in self._given:  # the common case
+        if self._complete:  # the common case: an input that was given stays
             return []
         specs = self.graph.graph.inputs
-        return [index for index, given in enumerate(self._given) if not given and not specs[index].optional]
+        missing = [index for index, given in enumerate(self._given) if not (given or specs[index].optional)]
+        self._complete = not missing
+        return missing
 
     def is_ready(self, index: int) -> bool:
         """Whether an output can be read."""
@@ -505,7 +509,16 @@ class GuestHost:
         self._check_inputs(found)
         if found.resized:
             self._account_tokens(found, execution)
-        self._run(found, execution.compute_single)
+        if self._interrupted is not None:
+            raise runtime_error(f"the run was ended: {self._interrupted}")
+        # As `_run`, for each token; what can be read the execution itself says.
+        stats, start = self.stats, time.perf_counter()
+        try:
+            execution.compute_single()
+        finally:
+            stats.compute_seconds += time.perf_counter() - start
+            stats.computes += 1
+            found.count_tokens(stats)
 
     def output_single(self, context: int, key: int | str) -> Tensor:
         """What the last `compute_single` added to an output."""
