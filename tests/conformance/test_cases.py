@@ -30,7 +30,7 @@ from wasinn.spec import ErrorCode
 
 
 def test_every_backend_has_a_case() -> None:
-    """But llama, whose graphs have a prompt and no tensors: test_language_models and test_llama are its own."""
+    """But llama: a prompt is no tensor, and test_language_models and test_llama are its own."""
     assert {case.backend for case in CASES} == {backend.name for backend in lookup.all_backends()} - {"llama"}
 
 
