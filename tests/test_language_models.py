@@ -664,6 +664,15 @@ def test_text_is_generated_piece_by_piece(isolation: str) -> None:
 
 
 @WHERE
+def test_what_was_written_before_a_failure_is_counted(isolation: str) -> None:
+    with DirectGraph("m", story(isolation)) as graph:
+        list(graph.generate(PROMPT))
+        with pytest.raises(WasiNNError, match="is full"):
+            list(graph.generate("Round and round", ctx_size=64, n_predict=-1))
+        assert graph.usage.generated_tokens > 12 + 40
+
+
+@WHERE
 def test_a_generation_stops_where_it_is_closed(isolation: str) -> None:
     with DirectGraph("m", story(isolation)) as graph:
         pieces = graph.generate(PROMPT)

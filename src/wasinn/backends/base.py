@@ -86,6 +86,13 @@ class Usage(NamedTuple):
     generated_tokens: int = 0
     generate_seconds: float = 0.0
 
+    def plus(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.generated_tokens + other.generated_tokens,
+            self.generate_seconds + other.generate_seconds,
+        )
+
 
 @runtime_checkable
 class Streaming(Protocol):

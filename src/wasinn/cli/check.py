@@ -192,7 +192,7 @@ def _need_rows(needs: list[Need]) -> list[tuple[str, str]]:
     for each in needs:
         if not each.missing:
             there.setdefault(each.module, []).append(each.name or "types")
-    rows = [(_cell(module), _listed([_cell(name) for name in names])) for module, names in there.items()]
+    rows = [(_cell(module), _listed([_cell(name) for name in names], 6)) for module, names in there.items()]
     for each in needs:
         if each.missing:
             whole = each.type == "interface"

@@ -77,7 +77,7 @@ def generate(graph: DirectGraph, options: argparse.Namespace) -> int:
     if options.chat:
         chosen.setdefault("chat", True)
     start, text, error = time.perf_counter(), [], None
-    interrupted, usage = False, Usage()
+    interrupted = False
     pieces = graph.generate(prompt, **chosen)
     show = _shown if sys.stdout.isatty() else str
     with contextlib.suppress(AttributeError):
@@ -85,7 +85,6 @@ def generate(graph: DirectGraph, options: argparse.Namespace) -> int:
     try:
         for piece in pieces:
             text.append(piece)
-            usage = graph.usage  # after Ctrl-C the graph has a new context, which has written nothing
             if not options.json:
                 print(show(piece), end="", flush=True)
     except WasiNNError as raised:
@@ -97,7 +96,7 @@ def generate(graph: DirectGraph, options: argparse.Namespace) -> int:
         if not options.json and text and not text[-1].endswith("\n"):
             print(flush=True)
     seconds = time.perf_counter() - start
-    usage = usage if interrupted else graph.usage
+    usage = graph.usage
     if options.json:
         reason = "interrupted" if interrupted else None if error is None else str(error)
         report = _report(graph, "".join(text), usage, pieces.metadata, seconds, reason)

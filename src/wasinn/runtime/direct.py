@@ -104,6 +104,8 @@ class DirectGraph(Closing):
             bound = bind(contract, self.inputs, self.outputs)
         self.bound: Bound | None = bound
         self._execution: Execution | None = None
+        #: What executions that are gone have read and written.
+        self._used = Usage()
         #: The optional inputs that the inference before was given.
         self._optional: set[int] = set()
         self._generation: Generation | None = None
@@ -224,12 +226,12 @@ class DirectGraph(Closing):
     def usage(self) -> Usage:
         """The tokens that were read and written in all."""
         execution = self._execution
-        return execution.usage if isinstance(execution, Streaming) else Usage()
+        return self._used.plus(execution.usage) if isinstance(execution, Streaming) else self._used
 
     def generate(self, prompt: str | bytes, *, deadline: float | None = None, **options: Any) -> Generation:
         """The text that follows `prompt`, as an iterator of its pieces, from a language model.
 
-        `options` are those of docs/configuration.md, with `_` for `-` (`n_predict=50`, `chat=True`).
+        `options` are those of docs/language-models.md, with `_` for `-` (`n_predict=50`, `chat=True`).
         Closing the iterator stops the generation between two tokens, and so does the next `generate` and
         `infer`; `deadline`, in seconds, does it with a WasiNNError (runtime_error), inside a token if need
         be. Raises ConfigError for a graph that is no language model and for what is no option's value, and
@@ -348,4 +350,6 @@ class DirectGraph(Closing):
         self._optional = set()
         if self._execution is not None:
             execution, self._execution = self._execution, None
+            if isinstance(execution, Streaming):
+                self._used = self._used.plus(execution.usage)
             execution.close()
