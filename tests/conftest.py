@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of real models at {folder}; set WASINN_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _room_in_the_log() -> None:
+    """Language models warn so many times a minute, in all tests of a process together."""
+    options = sys.modules.get("wasinn.backends.llama_options")
+    if options is not None:
+        options._warned.clear()
 
 
 @pytest.fixture(autouse=True)
