@@ -26,8 +26,6 @@ from wasinn.runtime.component_types import WitType, read_type
 from wasinn.runtime.engine import Engine
 from wasinn.runtime.requirements import Need, Requirements
 
-Externs = dict[str, Any]
-
 #: What the types of imports are made of.
 _TYPES = (Section.IMPORT, Section.TYPE, Section.ALIAS, Section.CORE_TYPE)
 _NEVER = 1 << 40

@@ -22,7 +22,7 @@ from wasinn.abi.component import capi, values
 from wasinn.abi.component.buffers import ProtocolError
 from wasinn.abi.component.resources import ComponentState
 from wasinn.abi.component.snapshots import error_case
-from wasinn.abi.core.state import MAX_LOGGED_FAILURES, MAX_REASON, shown
+from wasinn.abi.core.state import shortened, shown
 from wasinn.errors import WasiNNError
 from wasinn.spec import ErrorCode
 
@@ -139,6 +139,7 @@ def _answer_error(function: Function, call: Call, error: Exception) -> int:
 def _fail(function: Function, call: Call, code: ErrorCode, reason: str) -> int:
     # A lone surrogate, of a file's name say, is text that nobody can write or send on.
     reason = reason.encode("utf-8", "replace").decode()
+    logged = not call.state.failures.full
     _log_failure(function, call, code, reason)
     if not function.fallible:
         # There is no other way to refuse: a constructor has no error to return.
@@ -147,7 +148,7 @@ def _fail(function: Function, call: Call, code: ErrorCode, reason: str) -> int:
         write_error(call, code, reason)
     except Exception as error:
         return trap(f"{function.known}: {code.label}: {reason} (and no error could be made of it: {error})")
-    if call.state.trace and call.state.failures_logged > MAX_LOGGED_FAILURES:
+    if call.state.trace and not logged:
         trace_logger.info("%s -> %s", _described(function, call), code.label)
     return 0
 
@@ -219,18 +220,7 @@ def _cases(enum: int) -> tuple[str, ...]:
 def _log_failure(function: Function, call: Call, code: ErrorCode, reason: str) -> None:
     state = call.state
     state.stats.failures += 1
-    state.failures_logged += 1
-    if state.failures_logged <= MAX_LOGGED_FAILURES:
-        logger.warning(
-            "%s: %s -> %s (%d): %s",
-            state.name,
-            _described(function, call),
-            code.label,
-            int(code),
-            reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " ...",
-        )
-    if state.failures_logged == MAX_LOGGED_FAILURES:
-        logger.warning("%s: %d calls failed; no more of them are logged", state.name, MAX_LOGGED_FAILURES)
+    state.failures.add(state.name, lambda: _described(function, call), int(code), shortened(reason))
 
 
 def _described(function: Function, call: Call) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from wasinn.abi.component.buffers import Buffers
 from wasinn.abi.component.values import NamedHandles
+from wasinn.abi.core.state import FailureLog
 from wasinn.errors import WasiNNError, invalid_argument
 from wasinn.graphs.permissions import Permissions
 from wasinn.host import GuestHost
@@ -141,7 +142,7 @@ class ComponentState:
         self.trace = trace
         self.permissions = allowed
         self.exception: BaseException | None = None
-        self.failures_logged = 0
+        self.failures = FailureLog()
         self.tensors: dict[int, HeldTensor] = {}
         #: The host's handle of each graph, and the contexts.
         self.graphs: dict[int, int] = {}

@@ -106,11 +106,6 @@ def read_u32_list(address: int) -> tuple[int, ...] | array[int]:
     return array("I", _column(address, np.uint32, _SIZE // 4).tobytes())
 
 
-def resource_pointer(address: int) -> int:
-    """The `wasmtime_component_resource_any_t*` of a handle."""
-    return int(_word_at(_SPACE, address + capi.PAYLOAD)[0])
-
-
 def read(address: int, resource: Callable[[int], Any] | None = None) -> Any:
     """Any value, in its generic form (above), copied. `resource` makes something of a handle, from the
     address of its value; without it a handle is a ValueError. Recursive, item by item: not for bulk

@@ -34,13 +34,40 @@ _SUCCESS = int(ErrorCode.SUCCESS)
 _END = int(ErrorCode.END_OF_SEQUENCE)
 
 
+class FailureLog:
+    """One instance's failed calls in the log: as many lines as there is room for, and one that says so."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next failure has no line."""
+        return self.count >= MAX_LOGGED_FAILURES
+
+    def add(self, name: str, described: Callable[[], str], code: int, reason: str) -> None:
+        """A failure of the instance `name`; `described()` gives the call with its arguments."""
+        if not self.full:
+            logger.warning("%s: %s -> %s (%d): %s", name, described(), _label(code), code, reason)
+        self.count += 1
+        if self.count == MAX_LOGGED_FAILURES:
+            logger.warning("%s: %d calls failed; no more of them are logged", name, MAX_LOGGED_FAILURES)
+
+
+def shortened(reason: str) -> str:
+    """A reason as the log has it."""
+    return reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " ..."
+
+
 class InstanceState:
     """What the callbacks of one instance share. Used by the thread that runs the instance."""
 
     __slots__ = (
-        "_failures_logged",
         "detail",
         "escaped",
+        "failures",
         "host",
         "hot_path",
         "last_error",
@@ -65,7 +92,7 @@ class InstanceState:
         self.escaped: BaseException | None = None
         #: The runtime's own record of the run, for its own imports (WASI).
         self.run: Any = None
-        self._failures_logged = 0
+        self.failures = FailureLog()
 
     def guest_memory(self, caller: int) -> GuestMemory:
         memory = self.memory
@@ -90,7 +117,7 @@ class InstanceState:
         except Exception as error:
             code, reason = int(ErrorCode.RUNTIME_ERROR), f"{type(error).__name__}: {error}"
             logger.debug("unexpected error in %s", function.name, exc_info=True)
-        if self.trace and (code in (_SUCCESS, _END) or self._failures_logged >= MAX_LOGGED_FAILURES):
+        if self.trace and (code in (_SUCCESS, _END) or self.failures.full):
             self._trace(function, arguments, code)
         if code not in (_SUCCESS, _END):
             self._log_failure(function, arguments, code, reason)
@@ -98,23 +125,11 @@ class InstanceState:
 
     def _log_failure(self, function: Function, arguments: tuple[int, ...], code: int, reason: str) -> None:
         self.stats.failures += 1
-        self._failures_logged += 1
-        if len(reason) > MAX_REASON:
-            reason = reason[:MAX_REASON] + " ..."
+        reason = shortened(reason)
         if function.remembered:
             self.last_error = reason
-        if self._failures_logged <= MAX_LOGGED_FAILURES:
-            logger.warning(
-                "%s: %s%s -> %s (%d): %s",
-                self.name,
-                function.describe(arguments),
-                f" {self.detail}" if self.detail else "",
-                _label(code),
-                code,
-                reason,
-            )
-        if self._failures_logged == MAX_LOGGED_FAILURES:
-            logger.warning("%s: %d calls failed; no more of them are logged", self.name, MAX_LOGGED_FAILURES)
+        detail = f" {self.detail}" if self.detail else ""
+        self.failures.add(self.name, lambda: function.describe(arguments) + detail, code, reason)
 
     def _trace(self, function: Function, arguments: tuple[int, ...], code: int) -> None:
         detail = f"  {self.detail}" if self.detail else ""
