@@ -32,6 +32,8 @@ Both add the private functions to the types that the guest imports.
 
 from __future__ import annotations
 
+import logging
+
 from wasinn.abi.component.adapter import EXPORTS, adapter
 from wasinn.abi.component.binary import HEADER, Reader
 from wasinn.abi.component.builder import Argument, Builder, number, text, vector
@@ -43,6 +45,8 @@ from wasinn.abi.component.model import NotRewritable, Section, Sort
 from wasinn.abi.component.outline import Outline
 
 __all__ = ["NotRewritable", "rewrite", "wrap"]
+
+logger = logging.getLogger("wasinn.guest")
 
 
 def rewrite(component: bytes) -> bytes:
@@ -62,7 +66,10 @@ def rewrite(component: bytes) -> bytes:
         return put_shims(
             guest, [each for snapshot in snapshots for each in snapshot.interfaces], _imports(*found)
         )
-    except NotRewritable:
+    except NotRewritable as error:
+        logger.info(
+            "a component is wrapped, which makes large tensors slower, for shims have no place: %s", error
+        )
         return _wrap(*found)
 
 
