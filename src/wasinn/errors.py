@@ -35,6 +35,9 @@ class WasiNNError(Error):
         self.code = code
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[WasiNNError], tuple[ErrorCode, str]]:
+        return type(self), (self.code, self.reason)  # as it crosses to another process
+
 
 class ConfigError(Error):
     """The operator's configuration is wrong; the message names the key or the option."""

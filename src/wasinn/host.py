@@ -94,6 +94,9 @@ class GraphHandle:
         self.isolated = loaded.isolated
         self.label = loaded.label
         self.bound = loaded.told
+        self.timing = loaded.timing
+        #: Whether it computes in another process, which may take any time to answer.
+        self.away = loaded.isolated or loaded.backend == "oip"
         self.name = name
         #: Whether options change what it does.
         self.configurable = configurable
@@ -156,17 +159,22 @@ class Context:
         self._ready = ready
 
 
-#: Whether executions of a class stream: asking the protocol takes microseconds.
-_STREAMS: dict[type, bool] = {}
+#: What classes are: asking a protocol takes 10 us and more.
+_KINDS: dict[tuple[type, type], bool] = {}
+
+
+def _is(thing: object, protocol: type) -> bool:
+    """Whether `thing` is of a protocol, which is asked once of each class."""
+    key = type(thing), protocol
+    found = _KINDS.get(key)
+    if found is None:
+        found = _KINDS[key] = isinstance(thing, protocol)
+    return found
 
 
 def _streaming(execution: Execution) -> Streaming | None:
     """The execution, if it streams."""
-    kind = type(execution)
-    streams = _STREAMS.get(kind)
-    if streams is None:
-        streams = _STREAMS[kind] = isinstance(execution, Streaming)
-    return execution if streams else None  # type: ignore[return-value]
+    return execution if _is(execution, Streaming) else None  # type: ignore[return-value]
 
 
 class GuestHost:
@@ -284,7 +292,7 @@ class GuestHost:
         return json.dumps(found).encode()
 
     def _add_graph(self, loaded: LoadedGraph, name: str | None, context_tokens: int = 0) -> int:
-        configurable = isinstance(loaded.graph, Configurable)
+        configurable = _is(loaded.graph, Configurable)
         recording = self._shared.recording
         if recording is not None:
             graph = recording.around(loaded.graph, name, loaded.encoding.label, loaded.backend)
@@ -378,6 +386,19 @@ class GuestHost:
                 _no_handle("context", number, self._next_context, "init_execution_context")
             )
         return context
+
+    def find_context(self, number: int) -> Context | None:
+        """The context with handle `number`, if there is one."""
+        return self._contexts.get(number)
+
+    def find_graph(self, number: int) -> GraphHandle | None:
+        """The graph with handle `number`, if there is one."""
+        return self._graphs.get(number)
+
+    @property
+    def all_loaded(self) -> bool:
+        """Whether every graph that can be loaded by name is there already."""
+        return self._shared.registry.all_loaded
 
     def contexts_of(self, graph: int) -> list[int]:
         """The handles of a graph's contexts; none for a handle that is unknown."""
@@ -478,7 +499,9 @@ class GuestHost:
         try:
             compute()
         finally:
-            self.stats.compute_seconds += time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            found.graph.timing.add(seconds)
+            self.stats.compute_seconds += seconds
             self.stats.computes += 1
             found.count_tokens(self.stats)
         found.set_ready(True)
@@ -516,7 +539,9 @@ class GuestHost:
         try:
             execution.compute_single()
         finally:
-            stats.compute_seconds += time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            found.graph.timing.add(seconds)
+            stats.compute_seconds += seconds
             stats.computes += 1
             found.count_tokens(stats)
 
@@ -577,8 +602,9 @@ _MAX_ISOLATED_CONTEXTS = 128
 def _for_guests(loaded: LoadedGraph) -> tuple[LoadedGraph, int]:
     """What a guest gets of a graph, and how many tokens the operator has given each of its contexts."""
     graph = loaded.graph
-    if not isinstance(graph, Configurable):
+    if not _is(graph, Configurable):
         return loaded, 0
+    assert isinstance(graph, Configurable)
     return replace(loaded, graph=graph.for_guests()), graph.context_tokens
 
 

@@ -17,8 +17,9 @@ from wasinn.contracts.contract import InputContract
 from wasinn.errors import ConfigError
 from wasinn.graphs.beside import how_to_write
 from wasinn.graphs.detect import detect
-from wasinn.graphs.source import GraphSource
+from wasinn.graphs.source import REMOTE, GraphSource
 from wasinn.imaging.preprocess import Placement
+from wasinn.oip.address import parse_address
 from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.feeds import feed_file, feed_picture
 from wasinn.spec import Encoding, Target
@@ -121,7 +122,7 @@ def facts_of(name: str, graph: DirectGraph, guest: str = "") -> SideFacts:
     return SideFacts(
         name,
         graph.source.model.files,
-        graph.loaded.encoding.label,
+        REMOTE if graph.source.model.url is not None else graph.loaded.encoding.label,
         graph.backend,
         lookup.by_name(graph.backend).version() or "",
         contract_lines(graph),
@@ -180,7 +181,7 @@ def _numbers(values: Sequence[float]) -> str:
 def on_backends(source: GraphSource, backends: Sequence[str] | None) -> list[GraphSource]:
     """The source for each of `backends` that loads its encoding and is installed; `["all"]` is every one,
     None the source as it is. Raises ConfigError where none does."""
-    if backends is None:
+    if backends is None or source.model.url is not None:  # what it runs on is for its own server to say
         return [source]
     encoding = source.encoding
     if encoding is Encoding.AUTODETECT:
@@ -229,4 +230,6 @@ def open_graphs(
 
 
 def _default_name(source: GraphSource) -> str:
+    if source.model.url is not None:
+        return parse_address(source.model.url).model
     return source.model.files[0].name if source.model.files else "graph"

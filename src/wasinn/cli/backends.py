@@ -11,6 +11,7 @@ from typing import Any
 from wasinn.backends import lookup
 from wasinn.backends.base import BackendInfo
 from wasinn.cli.common import Subparsers, table
+from wasinn.graphs.source import REMOTE
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -38,6 +39,8 @@ def as_table(infos: Sequence[BackendInfo]) -> str:
     rows = [("backend", "version", "encodings", "targets")]
     for info in infos:
         encodings = ", ".join(encoding.label for encoding in info.encodings)
+        if info.name == REMOTE:
+            encodings = "any, by URL"
         targets = [f"{target.label} ({name})" for target, name in info.devices.items()]
         if not info.installed:
             targets = [f"not installed: {info.install}"]

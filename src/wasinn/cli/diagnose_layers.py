@@ -91,6 +91,9 @@ def _sources(graphs: list[str], backends: str | None) -> tuple[GraphSource, Grap
         raise ConfigError(
             "--layers compares two ways to run one model: give --graph twice, or once with --backends A,B"
         )
+    for source in sources:
+        if source.model.url is not None:
+            raise ConfigError(f"--layers reads the model's file, and {source} is on another server")
     if _digest(sources[0]) != _digest(sources[1]):
         raise ConfigError(
             f"--layers compares one model on two runtimes, and {sources[0]} and {sources[1]} are two models; "

@@ -15,6 +15,7 @@ from wasinn.graphs.config import Config, read_config
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.source import GraphSource, with_options
 from wasinn.graphs.spelling import parse_graph
+from wasinn.oip.address import parse_address
 from wasinn.runtime.direct import DirectGraph
 
 
@@ -74,7 +75,10 @@ def named_graph(text: str, known: Mapping[str, GraphSource] | None = None) -> tu
         raise
     if name is None:
         first = text.partition("?")[0].split(":")[-1]
-        name = first if first.startswith("@") else source.model.files[0].name
+        if source.model.url is not None:
+            name = parse_address(source.model.url).model
+        else:
+            name = first if first.startswith("@") else source.model.files[0].name
     return name, source
 
 

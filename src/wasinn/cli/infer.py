@@ -17,7 +17,7 @@ from typing import Any
 from wasinn.backends.common import one_line
 from wasinn.cli import generate
 from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal
-from wasinn.cli.decoded import Decoded, decode_outputs
+from wasinn.cli.decoded import Decoded, decode_outputs, decoded_text
 from wasinn.cli.graphs import add_options, files_anywhere, open_graph
 from wasinn.cli.pictures import Saving
 from wasinn.errors import ConfigError, WasiNNError
@@ -228,7 +228,7 @@ def _text(
     for each in feeds:
         if each.kind != "picture":
             lines.append(f"  in  {each.tensor.type.label} {format_dims(each.tensor.dims)} ({each.kind})")
-    lines += [each.text() for each in decoded]
+    lines += [decoded_text(each) for each in decoded]
     time = format_seconds(times[0])
     if len(times) > 1:
         time = f"{format_seconds(min(times))} at least, median {format_seconds(statistics.median(times))}"

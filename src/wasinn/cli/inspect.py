@@ -77,6 +77,11 @@ def _report(text: str, backend: str | None) -> dict[str, Any]:
     source = None
     try:
         source = parse_source(text, backend)
+        if source.model.url is not None:
+            loaded = Loader().load(source)
+            report["url"] = source.model.url
+            report.update(_metadata(text, loaded))
+            return report
         report["files"] = [str(path) for path in source.model.files]
         report["bytes"] = source.model.size
         encoding = source.encoding
@@ -147,6 +152,8 @@ def _port_cells(spec: TensorSpec) -> list[str]:
 
 def _text(report: dict[str, Any]) -> str:
     rows: list[tuple[str, str]] = []
+    if "url" in report:
+        rows.append(("url", _cell(report["url"], 1000)))
     if "bytes" in report:
         rows.append(("size", format_size(report["bytes"])))
     if "encoding" in report:
@@ -155,8 +162,10 @@ def _text(report: dict[str, Any]) -> str:
     rows.extend(_label_rows(report.get("label", {})))
     if "backends" in report:
         rows.append(("backends", _backend_text(report["backends"])))
-        if "platform" in report and report["platform"] != report["backends"][0]["name"]:
-            rows.append(("loaded by", report["platform"]))
+    if "platform" in report and report["platform"] not in [
+        each["name"] for each in report.get("backends", [])[:1]
+    ]:
+        rows.append(("loaded by", report["platform"]))
     if "contract" in report:
         rows.append(
             ("contract", report["contract"] + (", which fits" if "contract_error" not in report else ""))

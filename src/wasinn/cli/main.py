@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import wasinn
-from wasinn.cli import backends, check, compare, diagnose, infer, inspect, new, run, show, tensor
+from wasinn.cli import backends, check, compare, diagnose, infer, inspect, new, run, serve, show, tensor
 from wasinn.errors import Error
 
 #: As the shells have it: a usage error, and a command that was interrupted.
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"wasinn {wasinn.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="chosen")
-    for command in (run, new, check, infer, inspect, tensor, show, compare, diagnose, backends):
+    for command in (run, serve, new, check, infer, inspect, tensor, show, compare, diagnose, backends):
         command.add_parser(commands)
     options, rest = parser.parse_known_args(arguments)
     if rest:

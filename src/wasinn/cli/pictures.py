@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from wasinn.cli.decoded import Decoded
 from wasinn.contracts import transforms
 from wasinn.errors import ConfigError
 from wasinn.imaging import draw
 from wasinn.imaging.decode import read_picture
 from wasinn.imaging.preprocess import Placement
+from wasinn.runtime.decoded import Decoded
 from wasinn.runtime.direct import DirectGraph
 from wasinn.runtime.feeds import Feed
 from wasinn.runtime.tensor_files import write_tensor

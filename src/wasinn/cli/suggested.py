@@ -16,6 +16,7 @@ from wasinn.graphs.beside import BESIDE, beside, comes_with_wasinn, contract_bes
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.graphs.suggest import read_hints, suggest
+from wasinn.oip.address import parse_address
 from wasinn.spec import Encoding
 
 #: So many labels stand in the contract itself; more are a file's.
@@ -30,7 +31,10 @@ def contract(text: str, source: GraphSource) -> str:
     except WasiNNError as error:
         raise ConfigError(f"{text} cannot be loaded: {error.reason}") from error
     found, notes = suggest(source.model, loaded.encoding, loaded.graph)
-    model = source.model.files[0]
+    # A model on another server has no file to lie beside, nor has one of wasinn's own: see how_to_write.
+    url = source.model.url
+    model = source.model.files[0] if url is None else Path(parse_address(url).model)
+    elsewhere = url is not None or comes_with_wasinn(source)
     place = beside(model, BESIDE)
     said = shlex.quote(text)
     head = [
@@ -38,7 +42,7 @@ def contract(text: str, source: GraphSource) -> str:
         "code",
         "that trained the model.",
     ]
-    if comes_with_wasinn(source):
+    if elsewhere:
         head[-1] += " Save it, and give it with --contract FILE:"
         head.append(f"  wasinn inspect --contract {said} > FILE")
     else:
@@ -47,7 +51,7 @@ def contract(text: str, source: GraphSource) -> str:
     files = {}
     for name, output in found.outputs.items():
         if output.labels is not None and len(output.labels) > _INLINE:
-            labels = Path(model.name + LABELS) if comes_with_wasinn(source) else beside(model, LABELS)
+            labels = Path(model.name + LABELS) if elsewhere else beside(model, LABELS)
             files[name] = labels.name
             head.append(f"The model's file has its {len(output.labels)} labels in it; save them as well:")
             head.append(f"  wasinn inspect --labels {said} > {shlex.quote(str(labels))}")
@@ -57,6 +61,8 @@ def contract(text: str, source: GraphSource) -> str:
 
 def labels(source: GraphSource) -> str:
     """The labels that a model's file has in it, a line each. Raises ConfigError where it has none."""
+    if source.model.url is not None:
+        raise ConfigError(f"{source} is on another server: only its file could have labels in it")
     try:
         encoding = source.encoding
         if encoding is Encoding.AUTODETECT:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wasinn.backends.base import Execution, Interruptible
 from wasinn.tensors import Tensor
 
@@ -15,6 +17,12 @@ class ExecutionAround:
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
+
+    @property
+    def batched(self) -> Any:
+        """The BatchedExecution inside, which can be begun (batched.py), or None. What it has computed is
+        taken by `compute` of this one."""
+        return getattr(self._execution, "batched", None)
 
     def set_input(self, index: int, tensor: Tensor) -> None:
         self._execution.set_input(index, tensor)

@@ -15,6 +15,7 @@ from wasinn.contracts.contract import Contract
 from wasinn.errors import BackendError, ConfigError, WasiNNError, runtime_error, unsupported
 from wasinn.graphs import detect, labels
 from wasinn.graphs.adapted import AdaptedGraph
+from wasinn.graphs.batched import BatchedGraph
 from wasinn.graphs.beside import read_beside
 from wasinn.graphs.checked import CheckedGraph
 from wasinn.graphs.isolated import IsolatedGraph
@@ -22,7 +23,8 @@ from wasinn.graphs.isolated_streaming import IsolatedLanguageModel
 from wasinn.graphs.loading import Loading
 from wasinn.graphs.quantized import QuantizedGraph, real_bound
 from wasinn.graphs.reshaped import ReshapedGraph
-from wasinn.graphs.source import GraphSource, check_contract
+from wasinn.graphs.source import REMOTE, GraphSource, check_contract
+from wasinn.graphs.timing import Timing
 from wasinn.spec import Encoding, ErrorCode
 
 logger = logging.getLogger("wasinn.host")
@@ -34,7 +36,8 @@ class LoadedGraph:
 
     `isolated`: in a worker process. `label`: what its file says of itself (`labels.read`).
     `bound`: the contract that holds for the callers of `graph`, if there is one. `told`: the same; else the
-    one beside the model, which guests may ask for, and against which nothing is held.
+    one beside the model, which guests may ask for, and against which nothing is held. `timing`: of its
+    computes, by whoever measures them. `batched`: what joins the requests of several callers, if it does.
     """
 
     graph: Graph
@@ -44,6 +47,8 @@ class LoadedGraph:
     label: Mapping[str, Any] = field(default_factory=dict)
     bound: Bound | None = None
     told: Bound | None = None
+    timing: Timing = field(default_factory=Timing, compare=False)
+    batched: BatchedGraph | None = None
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,13 @@ class Loader:
         except ConfigError as error:
             raise runtime_error(str(error)) from error
         encoding = source.encoding
-        if encoding is Encoding.AUTODETECT:
+        remote = source.model.url is not None
+        if encoding is Encoding.AUTODETECT and not remote:
             encoding = detect.detect(source.model)
         try:
-            if source.backend is not None:
+            if remote:
+                backend = _remote_backend(source)
+            elif source.backend is not None:
                 backend = lookup.checked(lookup.by_name(source.backend), encoding)
             else:
                 backend = lookup.for_encoding(encoding, self.preferred)
@@ -107,6 +115,10 @@ class Loader:
             raise _with_label_hint(error, source, encoding) from error
         if source.llm is not None:
             graph = _with_llm_options(graph, source.llm, backend.name)
+        batched = None
+        if source.batch is not None:
+            # Inside all else: what a request alone is converted to and held against is its own.
+            graph = batched = BatchedGraph(graph, source.batch)
         bound = None
         if source.contract is not None:
             graph, bound = _under_contract(graph, source, source.contract)
@@ -117,7 +129,14 @@ class Loader:
         if source.dims == "reshape" and not isinstance(graph, Configurable):  # text has no dims
             graph = ReshapedGraph(graph)
         label = labels.read(source.model, encoding)
-        return LoadedGraph(graph, encoding, backend.name, isolated, label, bound, told)
+        return LoadedGraph(graph, encoding, backend.name, isolated, label, bound, told, batched=batched)
+
+
+def _remote_backend(source: GraphSource) -> Backend:
+    """The backend that calls a model on another server, which is of no encoding. Raises BackendError."""
+    if source.backend not in (None, REMOTE):
+        raise BackendError(f"{source.model.url} is on another server, which {source.backend} cannot load")
+    return lookup.by_name(REMOTE)
 
 
 def _with_llm_options(graph: Graph, options: str, backend: str) -> Graph:

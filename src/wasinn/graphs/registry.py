@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 
+from wasinn.backends.base import Configurable
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.loading import Loading
@@ -25,6 +26,7 @@ class Registry:
         self._sources: dict[str, GraphSource] = {}
         self._loaded: dict[str, LoadedGraph] = {}
         self._locks: dict[str, threading.Lock] = {}
+        self._plain = False
         for name, source in (sources or {}).items():
             self.add(name, source)
 
@@ -70,9 +72,41 @@ class Registry:
             loaded = self._loaded.get(name)
             if loaded is None:
                 loaded = self._loaded[name] = loader.load(source, loading)
+                self._note_plain()
             return loaded
         finally:
             lock.release()
+
+    @property
+    def all_loaded(self) -> bool:
+        return len(self._loaded) == len(self._sources)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every graph is loaded, and is one of this process that no options change: then opening a
+        context and setting an input take microseconds."""
+        return self._plain
+
+    def loaded(self, name: str) -> LoadedGraph | None:
+        """The graph called `name` if it is loaded now."""
+        return self._loaded.get(name)
+
+    def unload(self, name: str) -> bool:
+        """Forgets the loaded graph, if there is one; the next use loads it anew. Who holds it keeps it.
+
+        Raises WasiNNError (not_found).
+        """
+        self.source(name)
+        with self._locks[name]:
+            found = self._loaded.pop(name, None)
+            self._note_plain()
+            return found is not None
+
+    def _note_plain(self) -> None:
+        graphs = list(self._loaded.values())
+        self._plain = self.all_loaded and not any(
+            each.isolated or isinstance(each.graph, Configurable) for each in graphs
+        )
 
     def _not_found(self, name: str) -> str:
         shown = name if len(name) <= 80 else name[:77] + "..."

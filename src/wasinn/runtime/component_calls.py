@@ -11,7 +11,7 @@ import ctypes
 
 from wasmtime import _ffi as ffi
 
-from wasinn.abi.core.capi import _freed, _kept
+from wasinn.abi.core.capi import freed, kept
 
 _PTR = ctypes.c_void_p
 _SIZE = ctypes.c_size_t
@@ -20,8 +20,8 @@ INSTANCE_SIZE = ctypes.sizeof(ffi.wasmtime_component_instance_t)
 FUNCTION_SIZE = ctypes.sizeof(ffi.wasmtime_component_func_t)
 
 #: (linker, store context, component, instance to fill in) -> error
-instantiate = _freed("wasmtime_component_linker_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR)
+instantiate = freed("wasmtime_component_linker_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR)
 #: (function, store context, arguments, their number, results, their number) -> error
-call = _freed("wasmtime_component_func_call", _PTR, _PTR, _PTR, _PTR, _SIZE, _PTR, _SIZE)
+call = freed("wasmtime_component_func_call", _PTR, _PTR, _PTR, _PTR, _SIZE, _PTR, _SIZE)
 #: (instance, store context, export index, function to fill in) -> whether it is there
-get_function = _kept("wasmtime_component_instance_get_func", ctypes.c_bool, _PTR, _PTR, _PTR, _PTR)
+get_function = kept("wasmtime_component_instance_get_func", ctypes.c_bool, _PTR, _PTR, _PTR, _PTR)

@@ -14,18 +14,17 @@ import numpy as np
 from wasinn.backends.base import Execution, Streaming, Usage
 from wasinn.contracts.bound import Bound, bind, find_port
 from wasinn.contracts.contract import Contract, InputContract, OutputContract
-from wasinn.contracts.quantization import dequantize
 from wasinn.errors import ConfigError, WasiNNError, invalid_argument
 from wasinn.graphs.beside import how_to_write, read_beside
 from wasinn.graphs.loader import LoadedGraph, Loader
 from wasinn.graphs.source import GraphSource
 from wasinn.graphs.text import no_options, text_tensor
 from wasinn.imaging.decode import Picture
+from wasinn.runtime import ports
 from wasinn.runtime.closing import Closing
 from wasinn.runtime.feeds import Feed, feed_file, feed_picture, no_contract
 from wasinn.runtime.generation import Generation, generation_inputs
-from wasinn.runtime.numbers import numbers
-from wasinn.tensors import Quantization, Tensor, TensorSpec, check_size, fit
+from wasinn.tensors import Tensor, TensorSpec, check_size, fit
 
 Array = np.ndarray[Any, Any]
 
@@ -324,20 +323,12 @@ class DirectGraph(Closing):
             raise ConfigError(
                 f"graph {self.name!r} has no output {index!r}; it has: {self._ports(self.outputs)}"
             )
-        if self.bound is not None and index in self.bound.outputs:
-            return self.bound.outputs[index]
-        spec = self.outputs[index]
-        return OutputContract(spec.name, index, quantization=spec.quantization or "none")
+        return ports.output_contract(self.outputs[index], index, self.bound)
 
     def real(self, index: int, array: Array) -> Array:
         """An output as real numbers: f32 where it is quantized (as the contract says), bf16 or f8, else as it
         is."""
-        array = numbers(array, self.outputs[index].type)
-        quantization = self.output_contract(index).quantization
-        # The graph's option quantization = "affine" has made real numbers of it already.
-        if isinstance(quantization, Quantization) and array.dtype.kind in "iu":
-            return dequantize(array, quantization)
-        return array
+        return ports.real(array, self.outputs[index], self.output_contract(index))
 
     def close(self) -> None:
         """Frees the execution; `infer` refuses from then on."""

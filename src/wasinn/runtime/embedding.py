@@ -8,8 +8,10 @@ print(result.exit_code, result.stdout.decode())
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ import wasmtime
 from wasinn.abi.core import capi, trampoline
 from wasinn.abi.core.state import InstanceState
 from wasinn.backends import lookup
-from wasinn.errors import BackendError, ConfigError, WasiNNError
+from wasinn.errors import BackendError, ConfigError, GuestError, WasiNNError
 from wasinn.graphs.config import parse_backends, read_config
 from wasinn.graphs.loader import Loader
 from wasinn.graphs.permissions import Permissions
@@ -33,11 +35,13 @@ from wasinn.runtime.closing import Closing
 from wasinn.runtime.component_guest import ComponentGuest
 from wasinn.runtime.component_instance import ComponentInstance
 from wasinn.runtime.engine import FUNCTIONS, get_engine
+from wasinn.runtime.fiber import FiberInstance
 from wasinn.runtime.guest import FileState, Guest, find_guest, is_component, to_binary
 from wasinn.runtime.instance import Instance
+from wasinn.runtime.lanes import lanes_of_loop
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult
-from wasinn.runtime.running import Run
+from wasinn.runtime.running import Run, run_fiber
 from wasinn.runtime.threads import call_elsewhere
 from wasinn.runtime.wasi import Directory, Stream, World
 
@@ -112,6 +116,10 @@ class Host(Closing):
         for name in config.preload:
             host.preload(name)
         return host
+
+    @property
+    def permissions(self) -> Permissions:
+        return self._shared.permissions
 
     # -- graphs -----------------------------------------------------------------------------------
 
@@ -217,26 +225,124 @@ class Host(Closing):
         limits = _replaced(self.limits, given)
         if not isinstance(guest, Guest | ComponentGuest):
             guest = self.guest(guest, fuel=limits.fuel is not None)
+        world = _world_of(guest, args, dirs, env, stdin, stdout, stderr)
+        shared = self._recorded(guest, record)
+        return self._run(guest, shared, world, limits, invoke, invoke_args, trace)
+
+    def _run(
+        self,
+        guest: Guest | ComponentGuest,
+        shared: Shared,
+        world: World,
+        limits: Limits,
+        invoke: str | None,
+        invoke_args: Sequence[Any],
+        trace: bool,
+    ) -> RunResult:
+        run = self._prepared(guest, shared, world, limits, invoke, invoke_args, trace)
+        return call_elsewhere(run.result, run.interrupt)
+
+    def _prepared(
+        self,
+        guest: Guest | ComponentGuest,
+        shared: Shared,
+        world: World,
+        limits: Limits,
+        invoke: str | None,
+        invoke_args: Sequence[Any],
+        trace: bool,
+    ) -> Run:
         if invoke is not None:
             guest.find_function(invoke)
-        if isinstance(args, str):
-            raise ConfigError(f"args is a list of texts, not the text {args!r}")
-        world = World(
-            (guest.name, *args), {} if env is None else env, _directories(dirs), stdin, stdout, stderr
-        )
-        shared = self._shared
-        if record is not None:
-            recorder = FolderRecorder(record) if isinstance(record, str | Path) else record
-            if not isinstance(recorder, Recorder):
-                raise ConfigError(f"record is a folder or a recorder, not {record!r}")
-            shared = replace(shared, recording=Recording(recorder, guest.name))
         make: Callable[..., Instance | ComponentInstance]
         if isinstance(guest, ComponentGuest):
             make = functools.partial(ComponentInstance, guest, shared, world, limits, trace=trace)
         else:
             make = functools.partial(Instance, guest, shared, world, limits, long_lived=True, trace=trace)
-        run = Run(make, invoke, invoke_args)
-        return call_elsewhere(run.result, run.interrupt)
+        return Run(make, invoke, invoke_args)
+
+    def _recorded(self, guest: Guest | ComponentGuest, record: str | Path | Recorder | None) -> Shared:
+        """What the run shares with others, and what keeps its computes."""
+        if record is None:
+            return self._shared
+        recorder = FolderRecorder(record) if isinstance(record, str | Path) else record
+        if not isinstance(recorder, Recorder):
+            raise ConfigError(f"record is a folder or a recorder, not {record!r}")
+        return replace(self._shared, recording=Recording(recorder, guest.name))
+
+    # -- on an event loop ----------------------------------------------------------------------------
+
+    async def instantiate_async(
+        self,
+        guest: str | Path | bytes | Guest,
+        args: Sequence[str] = (),
+        *,
+        dirs: Directories = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        stdout: Stream = "capture",
+        stderr: Stream = "capture",
+        limits: Limits | None = None,
+        trace: bool = False,
+    ) -> FiberInstance:
+        """A fresh instance of a core module, for calling its exports on the running event loop, which goes
+        on meanwhile. Raises GuestError for a component, and else as `instantiate` does."""
+        limits = limits or self.limits
+        if not isinstance(guest, Guest):
+            found = await self._guest_async(guest, limits.fuel is not None)
+            if isinstance(found, ComponentGuest):
+                raise GuestError(f"{found.name} is a component, which cannot be a fiber; run_async runs it")
+            guest = found
+        if args == () and env is None and dirs == () and stdin == b"" and stdout == stderr == "capture":
+            world = _EMPTY_WORLD
+        else:
+            world = World(args, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
+        instance = FiberInstance(guest, self._shared, world, limits, trace)
+        await instance.start()
+        return instance
+
+    async def run_async(
+        self,
+        guest: str | Path | bytes | Guest | ComponentGuest,
+        args: Sequence[str] = (),
+        *,
+        dirs: Directories = (),
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        stdout: Stream = "capture",
+        stderr: Stream = "capture",
+        deadline: float | None = None,
+        max_memory: int | None = None,
+        max_output: int | None = None,
+        fuel: int | None = None,
+        invoke: str | None = None,
+        invoke_args: Sequence[Any] = (),
+        trace: bool = False,
+        record: str | Path | Recorder | None = None,
+    ) -> RunResult:
+        """As `run`, on the running event loop. Many guests take turns in one thread: a core module is a
+        fiber, which lets others run while it computes, sleeps or loads, and every few milliseconds; a
+        component gets a thread. Cancelling ends the guest. Raises as `run` does."""
+        start = time.perf_counter()
+        given = {"deadline": deadline, "max_memory": max_memory, "max_output": max_output, "fuel": fuel}
+        limits = _replaced(self.limits, given)
+        if not isinstance(guest, Guest | ComponentGuest):
+            guest = await self._guest_async(guest, limits.fuel is not None)
+        world = _world_of(guest, args, dirs, env, stdin, stdout, stderr)
+        shared = self._recorded(guest, record)
+        if isinstance(guest, ComponentGuest):
+            run = self._prepared(guest, shared, world, limits, invoke, invoke_args, trace)
+            try:
+                return await lanes_of_loop().block(run.result)
+            except asyncio.CancelledError:
+                run.interrupt()
+                raise
+        if invoke is not None:
+            guest.find_function(invoke)
+        return await run_fiber(FiberInstance(guest, shared, world, limits, trace), invoke, invoke_args, start)
+
+    async def _guest_async(self, guest: str | Path | bytes, fuel: bool) -> Guest | ComponentGuest:
+        return await lanes_of_loop().block(functools.partial(self.guest, guest, fuel))
 
     # -- other people's stores -----------------------------------------------------------------------
 
@@ -279,6 +385,22 @@ def _replaced(limits: Limits, given: Mapping[str, Any]) -> Limits:
         return limits
     checked = Limits.from_mapping(values)
     return replace(limits, **{key: getattr(checked, key) for key in values})
+
+
+def _world_of(
+    guest: Guest | ComponentGuest,
+    args: Sequence[str],
+    dirs: Directories,
+    env: Mapping[str, str] | None,
+    stdin: bytes | Literal["inherit"],
+    stdout: Stream,
+    stderr: Stream,
+) -> World:
+    """What a run sees of the world: its first argument is its name."""
+    if isinstance(args, str):
+        raise ConfigError(f"args is a list of texts, not the text {args!r}")
+    names = (guest.name, *args)
+    return World(names, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
 
 
 def _directories(dirs: Directories) -> tuple[Directory, ...]:

@@ -18,9 +18,10 @@ from wasmtime import _ffi as ffi
 
 from wasinn.abi.core import capi, introspection, trampoline, wamr, wasmedge, witx
 from wasinn.abi.core.hot_path import HOT_FUNCTIONS, hot_wat
-from wasinn.runtime import wasi
+from wasinn.runtime import fiber_answers, wasi
 from wasinn.runtime.cache import CompileCache
 from wasinn.runtime.component_linker import ComponentLinker
+from wasinn.runtime.ticker import Ticker
 
 logger = logging.getLogger("wasinn.host")
 
@@ -33,6 +34,7 @@ MODULES = {module for module, _ in PROVIDED}
 #: Slots of the pool. A guest with the hot path takes three instances, two memories, two tables.
 _POOL = {
     "total_core_instances": 3000,
+    "total_stacks": 1500,
     "total_memories": 1500,
     "total_tables": 3000,
     "max_memories_per_module": 2,
@@ -66,6 +68,7 @@ class Engine:
         wasi.define(self.linker, self.types)
         trampoline.define(capi.address_of(self.linker), self.types, FUNCTIONS, self._keep)
         self._slow_linker: wasmtime.Linker | None = None
+        self._fiber_linkers: dict[bool, wasmtime.Linker] = {}
         self._component_linker: ComponentLinker | None = None
         self._lock = threading.Lock()
         self._hot: tuple[wasmtime.Module, wasmtime.Module] | None = None
@@ -87,6 +90,23 @@ class Engine:
                 trampoline.define(capi.address_of(linker), self.types, slow, self._keep)
                 self._slow_linker = linker
             return self._slow_linker
+
+    def fiber_linker(self, plain: bool) -> wasmtime.Linker:
+        """The linker of guests that run as fibers: what takes long is answered later (`fiber_answers`)."""
+        with self._lock:
+            linker = self._fiber_linkers.get(plain)
+            if linker is None:
+                linker = wasmtime.Linker(self.engine)
+                linker.allow_shadowing = True
+                wasi.define(linker, self.types, sleeps=False)
+                fiber_answers.define(capi.address_of(linker), self.types, FUNCTIONS, self._keep, plain)
+                self._fiber_linkers[plain] = linker
+            return linker
+
+    @functools.cached_property
+    def ticker(self) -> Ticker:
+        """What has fibers take turns."""
+        return Ticker(self.address)
 
     def component_linker(self) -> ComponentLinker:
         """The linker of all components, made when the first one needs it."""

@@ -17,7 +17,7 @@ from typing import Any
 import wasmtime
 
 from wasinn import shipped
-from wasinn.abi.core import capi
+from wasinn.abi.core import capi, fiber_calls
 from wasinn.errors import GuestError
 from wasinn.runtime import binary, growth, wasi
 from wasinn.runtime.cache import CompileCache
@@ -30,6 +30,11 @@ class Signature:
 
     parameters: tuple[str, ...]
     results: tuple[str, ...]
+
+    @functools.cached_property
+    def values(self) -> fiber_calls.Values:
+        """The layout of a fiber's call."""
+        return fiber_calls.Values(self.parameters, self.results)
 
     @functools.cached_property
     def callable(self) -> bool:
@@ -96,6 +101,9 @@ class Guest:
         self.minimum_memory = max((memory.minimum for memory in facts.memories), default=0) * 65536
         self._pre: wasmtime.InstancePre | None = None
         self.pre_address = 0
+        self._fiber_pres: dict[bool, wasmtime.InstancePre] = {}
+        #: The addresses of modules with their imports resolved, for fibers: with plain graphs alone, or not.
+        self.fiber_pre_addresses: dict[bool, int] = {}
         self._lock = threading.Lock()
 
     @functools.cached_property
@@ -121,12 +129,29 @@ class Guest:
         """The address of the module with its imports resolved. Raises GuestError for what does not link."""
         with self._lock:
             if self._pre is None:
-                try:
-                    self._pre = self.engine.linker.instantiate_pre(self.module)
-                except wasmtime.WasmtimeError as error:
-                    raise link_error(self.name, error) from error
+                self._pre = self._linked(self.engine.linker)
                 self.pre_address = capi.address_of(self._pre)
             return self.pre_address
+
+    def fiber_pre(self, plain: bool) -> int:
+        """The same for instances that run as fibers. `plain`: all graphs are loaded, and in this process."""
+        linked = plain and not self.loads
+        with self._lock:
+            if linked not in self._fiber_pres:
+                self._fiber_pres[linked] = self._linked(self.engine.fiber_linker(linked))
+            found = self.fiber_pre_addresses[plain] = capi.address_of(self._fiber_pres[linked])
+            return found
+
+    @functools.cached_property
+    def loads(self) -> bool:
+        """Whether it can load models of its own."""
+        return any(name == "load" for _, name in self.imports)
+
+    def _linked(self, linker: wasmtime.Linker) -> wasmtime.InstancePre:
+        try:
+            return linker.instantiate_pre(self.module)
+        except wasmtime.WasmtimeError as error:
+            raise link_error(self.name, error) from error
 
 
 def link_error(name: str, error: Exception) -> GuestError:

@@ -11,31 +11,21 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-import wasmtime
-
 from wasinn.abi.core import capi
 from wasinn.abi.core.hot_path import HOT_NAMES, HotPath
-from wasinn.abi.core.memory import GuestMemory
-from wasinn.abi.core.state import InstanceState
 from wasinn.abi.core.trampoline import running
 from wasinn.errors import GuestError
-from wasinn.host import GuestHost, Shared, Stats
-from wasinn.runtime import growth, threads
+from wasinn.host import Shared
+from wasinn.runtime import threads
 from wasinn.runtime.closing import Closing
-from wasinn.runtime.engine import Engine
-from wasinn.runtime.guest import Guest, Signature, link_error
-from wasinn.runtime.limits import Limits, RunControl, controls, set_limits
-from wasinn.runtime.outcome import GuestExit, GuestTrap, Trap, trap_of
-from wasinn.runtime.wasi import Wasi, World
-
-#: Instances, tables and memories: of a guest, the stub and the hot path.
-_MOST = 4, 64, 4
+from wasinn.runtime.core_instance import CoreInstance, one_or_all
+from wasinn.runtime.guest import Guest, Signature
+from wasinn.runtime.limits import EPOCH_MOVED, Limits, RunControl
+from wasinn.runtime.outcome import GuestExit, GuestTrap
+from wasinn.runtime.wasi import World
 
 
-_closing = threading.Lock()
-
-
-class Instance(Closing):
+class Instance(CoreInstance, Closing):
     """A running guest: its memory, its exports, its handles on the host.
 
     Use it in one thread at a time. On the main thread each call takes a detour through another one
@@ -58,38 +48,21 @@ class Instance(Closing):
         called with what can end the guest, before any of it runs. Raises GuestError for what does not
         link, GuestTrap and GuestExit for how the start ended.
         """
-        self.guest = guest
-        engine = guest.engine
-        host = GuestHost(shared)
-        self.state = InstanceState(host, guest.name, trace)
-        self.control = RunControl(engine.address, self._stopped)
-        self.state.run = self
-        self.exit_code: int | None = None
-        self._wasi = Wasi(world, self.control, limits.max_output, guest.wasi_imports)
-        self._limits = limits
-        self._slots = capi.Slots()
         self._trap = ctypes.c_void_p()
         self._trap_address = ctypes.addressof(self._trap)
-        self._instance = capi.buffer_type(capi.INSTANCE_SIZE)()
-        self._instance_address = ctypes.addressof(self._instance)
         self._functions: dict[str, tuple[Any, int, Signature]] = {}
         self._arguments = capi.buffer_type(capi.RAW_VALUE_SIZE * 16)()
         self._arguments_address = ctypes.addressof(self._arguments)
         self._inside = False
         self._entering = threading.Lock()
         self._closing = False
-        self._store = capi.store_new(engine.address, None, None)
-        self._context = capi.store_context(self._store)
-        if watched is not None:
-            watched(self.control)
+        super().__init__(guest, shared, world, limits, trace, watched, EPOCH_MOVED)
         try:
-            self._set_limits(engine)
-            self._wasi.attach(self._context)
             self._instantiate(long_lived and not trace and guest.uses_hot_path)
             if guest.is_reactor:
                 self.call("_initialize")
         except (GuestTrap, GuestExit) as ended:
-            ended.stdout, ended.stderr, ended.stats = self.stdout, self.stderr, self.stats
+            self._left_by(ended)
             self.close()
             raise
         except BaseException:
@@ -98,30 +71,6 @@ class Instance(Closing):
 
     # -- using it ---------------------------------------------------------------------------------
 
-    @property
-    def memory(self) -> memoryview:
-        """The guest's memory, writable; ask for it anew after each call, which may have moved it.
-
-        Raises GuestError if the guest exports none.
-        """
-        memory = self._memory()
-        return capi.ADDRESS_SPACE[memory.base : memory.base + memory.size]
-
-    @property
-    def stats(self) -> Stats:
-        """What this instance has asked of the host so far."""
-        if self.state.hot_path is not None and self._store:
-            self.state.hot_path.collect_stats()
-        return self.state.stats
-
-    @property
-    def stdout(self) -> bytes:
-        return self._wasi.stdout.data if self._wasi.stdout is not None else b""
-
-    @property
-    def stderr(self) -> bytes:
-        return self._wasi.stderr.data if self._wasi.stderr is not None else b""
-
     def call(self, name: str, *arguments: int | float) -> Any:
         """Calls an exported function; its result, a tuple of several, or None.
 
@@ -129,12 +78,9 @@ class Instance(Closing):
         where another thread is inside; GuestTrap if it traps or runs into a limit, GuestExit if it exits.
         """
         if not self._store:
-            raise GuestError(f"this instance of {self.guest.name} is closed")
+            raise self._closed_error()
         _, function, signature = self._functions.get(name) or self._function(name)
-        if len(arguments) != len(signature.parameters):
-            raise GuestError(
-                f"{name}{signature} takes {len(signature.parameters)} arguments, got {len(arguments)}"
-            )
+        self._check_call(name, signature, arguments)
         if self._inside:
             raise self._running_error()
         buffer = self._arguments
@@ -150,10 +96,7 @@ class Instance(Closing):
             signature.slots,
             self._trap_address,
         )
-        results = signature.unpack(buffer, 0)
-        if len(results) == 1:
-            return results[0]
-        return results or None
+        return one_or_all(signature.unpack(buffer, 0))
 
     def close(self) -> None:
         """Ends the instance and frees all it holds. May be called twice.
@@ -165,39 +108,13 @@ class Instance(Closing):
         if self._inside:
             self.control.stop("interrupted")
             return
-        with _closing:
-            store, self._store = self._store, None
-        if not store:
-            return
-        if self.state.hot_path is not None:
-            self.state.hot_path.collect_stats()
-        controls.pop(self.control.number, None)
-        self.state.host.close()
-        self._wasi.close()
-        capi.store_delete(store)
-        # No cycles: what a fresh instance held goes with it, not with the garbage collector's next round.
-        self.state.run = None
-        self.state.hot_path = None
-        self.control.release()
+        self._free()
 
     def __del__(self) -> None:
         if getattr(self, "_store", None):
             self.close()
 
     # -- making it -----------------------------------------------------------------------------------
-
-    def _set_limits(self, engine: Engine) -> None:
-        limits = self._limits
-        if limits.max_memory is not None and self.guest.minimum_memory > limits.max_memory:
-            raise GuestTrap(
-                Trap(
-                    "memory",
-                    f"the guest starts with {self.guest.minimum_memory} bytes of memory, "
-                    f"and its limit is {limits.max_memory}",
-                ),
-                "memory",
-            )
-        set_limits(self._store, self.control, limits, engine.fuel, _MOST)
 
     def _instantiate(self, hot: bool) -> None:
         instance = self._instance_address
@@ -214,8 +131,7 @@ class Instance(Closing):
                 )
             finally:
                 capi.linker_delete(linker)
-        if self._export(b"memory") and self._slots.extern_kind() == capi.EXTERN_MEMORY:
-            self.state.memory = GuestMemory(self._context, self._slots.payload(capi.MEMORY_SIZE), fixed=True)
+        self._find_memory()
 
     def _link_hot_path(self, linker: int) -> None:
         """Instantiates the stub and puts its functions over the dialect's in `linker`."""
@@ -261,7 +177,7 @@ class Instance(Closing):
         self._inside = True
         try:
             if self._closing:  # closed while this call waited for its thread
-                raise GuestError(f"this instance of {self.guest.name} is closed")
+                raise self._closed_error()
             error = function(*arguments)
             if error or self._trap.value or self.state.escaped is not None:
                 trapped, self._trap.value = self._trap.value or 0, None
@@ -282,88 +198,10 @@ class Instance(Closing):
             "interrupted; an instance runs one call at a time"
         )
 
-    def _raise(self, error: int | None, trapped: int, instantiating: bool) -> None:
-        reason: Exception | None = None
-        if error:
-            reason = capi.make_error(error)
-        elif trapped:
-            reason = capi.make_trap(trapped)
-        escaped, self.state.escaped = self.state.escaped, None
-        if escaped is not None:
-            raise escaped
-        if self.exit_code is not None:
-            code, self.exit_code = self.exit_code, None
-            raise GuestExit(code)
-        assert reason is not None
-        if instantiating and isinstance(reason, wasmtime.WasmtimeError) and self.control.limit is None:
-            text = str(reason)
-            if "unknown import" in text or "incompatible import" in text:
-                raise link_error(self.guest.name, reason)
-        raise trap_of(reason, self.control.limit, self._limits, self._refused_growth())
-
-    def _refused_growth(self) -> int:
-        # An instance that was not made has a handle of zeros, which wasmtime must not see.
-        if not self.guest.counts_growth or not any(self._instance.raw):
-            return 0
-        if not self._export(growth.REFUSED_EXPORT.encode()):
-            return 0
-        return capi.read_global_i32(self._context, self._slots.payload(capi.GLOBAL_SIZE))
-
     def _function(self, name: str) -> tuple[Any, int, Signature]:
-        signature = self.guest.functions.get(name)
-        extern = capi.ExternBuffer()
-        address = ctypes.addressof(extern)
-        text = name.encode()
-        if signature is None or not capi.instance_export_get(
-            self._context, self._instance_address, text, len(text), address
-        ):
-            raise self.guest.no_function(name)
-        if not signature.callable:
-            raise GuestError(f"{name}{signature} cannot be called from here: it takes more than numbers")
-        needed = capi.RAW_VALUE_SIZE * signature.slots
+        found = self._functions[name] = self._function_export(name)
+        needed = capi.RAW_VALUE_SIZE * found[2].slots
         if needed > len(self._arguments):
             self._arguments = capi.buffer_type(needed)()
             self._arguments_address = ctypes.addressof(self._arguments)
-        found = self._functions[name] = (extern, address + capi.EXTERN_PAYLOAD, signature)
         return found
-
-    def _converted(self, name: str, signature: Signature, arguments: tuple[Any, ...]) -> list[int | float]:
-        """Arguments that do not pack as they are: unsigned integers, which pointers are."""
-        result: list[int | float] = []
-        for kind, value in zip(signature.parameters, arguments, strict=True):
-            bits = int(kind[1:])
-            if kind[0] == "i" and isinstance(value, int) and -(1 << (bits - 1)) <= value < 1 << bits:
-                result.append(value - (1 << bits) if value >> (bits - 1) > 0 else value)
-            elif kind[0] == "f" and isinstance(value, int | float) and _fits_float(bits, value):
-                result.append(float(value))
-            else:
-                raise GuestError(f"{name}{signature}: the argument {value!r} is not an {kind}")
-        return result
-
-    def _export(self, name: bytes) -> bool:
-        return bool(
-            capi.instance_export_get(
-                self._context, self._instance_address, name, len(name), self._slots.extern
-            )
-        )
-
-    def _memory(self) -> GuestMemory:
-        memory = self.state.memory
-        if memory is None or not self._store:
-            raise GuestError(f"{self.guest.name} has no memory called 'memory', or was closed")
-        memory.refresh()
-        return memory
-
-    def _stopped(self, reason: str) -> None:
-        """Called by the watchdog's thread: ends what runs outside wasm."""
-        self.state.host.interrupt(f"limit {reason}")
-        self._wasi.unblock()
-
-
-def _fits_float(bits: int, value: int | float) -> bool:
-    """Whether `value` is finite as a float of `bits`, or is not finite itself."""
-    try:
-        struct.pack("<f" if bits == 32 else "<d", value)
-    except (struct.error, OverflowError):
-        return False
-    return True

@@ -136,26 +136,39 @@ controls: dict[int, RunControl] = {}
 
 _U64 = struct.Struct("<Q")
 _NO_LIMIT = -1
+#: WASMTIME_UPDATE_DEADLINE_CONTINUE and _YIELD of store.h.
+_CONTINUE, _YIELD = 0, 1
+#: A ctypes callback that wasmtime calls in a guest when the epoch has moved.
+EpochCallback = Any
 
 
-def _epoch_moved(_context: int, number: int, delta: int, kind: int) -> int | None:
-    """Called in a guest's thread when the epoch has moved: go on, or end with an error."""
-    try:
-        control = controls.get(number)
-        if control is not None and control.limit is None:
-            _U64.pack_into(capi.ADDRESS_SPACE, delta, 1)
-            capi.ADDRESS_SPACE[kind] = 0  # WASMTIME_UPDATE_DEADLINE_CONTINUE
-            return None
-    except BaseException:
-        pass  # whatever it was, ending the guest is the safe answer
-    return int(capi.error_new(b"the run was ended"))
+def _epoch_moved(kind: int) -> EpochCallback:
+    def moved(_context: int, number: int, delta: int, answer: int) -> int | None:
+        """Called in a guest's thread when the epoch has moved: go on, or end with an error."""
+        try:
+            control = controls.get(number)
+            if control is not None and control.limit is None:
+                _U64.pack_into(capi.ADDRESS_SPACE, delta, 1)
+                capi.ADDRESS_SPACE[answer] = kind
+                return None
+        except BaseException:
+            pass  # whatever it was, ending the guest is the safe answer
+        return int(capi.error_new(b"the run was ended"))
+
+    return capi.EPOCH_CALLBACK(moved)
 
 
-EPOCH_MOVED = capi.EPOCH_CALLBACK(_epoch_moved)
+#: For a guest that has its thread to itself, and for a fiber, which lets others run.
+EPOCH_MOVED, EPOCH_MOVED_FIBER = _epoch_moved(_CONTINUE), _epoch_moved(_YIELD)
 
 
 def set_limits(
-    store: int, control: RunControl, limits: Limits, fuel: bool, most: tuple[int, int, int]
+    store: int,
+    control: RunControl,
+    limits: Limits,
+    fuel: bool,
+    most: tuple[int, int, int],
+    epoch_moved: EpochCallback = EPOCH_MOVED,
 ) -> None:
     """Gives a new store its limits, and lets `control` end what runs in it. The deadline begins.
 
@@ -165,7 +178,7 @@ def set_limits(
     memory = limits.max_memory if limits.max_memory is not None else _NO_LIMIT
     capi.store_limiter(store, memory, _NO_LIMIT, *most)
     controls[control.number] = control
-    capi.store_epoch_callback(store, EPOCH_MOVED, control.number, None)
+    capi.store_epoch_callback(store, epoch_moved, control.number, None)
     capi.set_epoch_deadline(context, 1)
     if limits.deadline is not None:
         watchdog.watch(control, limits.deadline)

@@ -14,7 +14,7 @@ import wasmtime
 
 from wasinn.abi.core import introspection, wamr, wasmedge, witx
 from wasinn.errors import GuestError
-from wasinn.runtime import binary, wasi
+from wasinn.runtime import binary, served, wasi
 from wasinn.runtime.cache import CompileCache
 from wasinn.runtime.engine import FUNCTIONS, MODULES, PROVIDED, Engine
 from wasinn.runtime.guest import Guest, Signature
@@ -137,7 +137,21 @@ def read_module(wasm: bytes, name: str, engine: Engine, cache: CompileCache) -> 
     elif MODULES & {module for module, _ in imports} and exports["memory"][0] != "memory":
         found.problems.append(f"its export 'memory' is a {exports['memory'][0]}, and no memory")
     _try_linking(found, wasm, engine, cache)
+    if served.HANDLE in functions:
+        _tell_of_serving(found, {each: Signature(*kinds) for each, kinds in functions.items()}, exports)
     return found
+
+
+def _tell_of_serving(
+    found: Requirements, functions: dict[str, Signature], exports: dict[str, tuple[str, int]]
+) -> None:
+    """A note of a guest that was made for `wasinn serve`, or why that cannot serve it."""
+    try:
+        served.form_of(found.name, functions, exports.get("memory", ("", 0))[0] == "memory")
+    except GuestError as error:
+        found.notes.append(f"wasinn serve cannot serve it: {str(error).removeprefix(f'{found.name} ')}")
+    else:
+        found.notes.append("it answers requests: wasinn serve --guest NAME=FILE")
 
 
 def _needs(facts: binary.Outline, types: list[binary.Kinds], engine: Engine) -> list[Need]:

@@ -12,6 +12,7 @@ from wasinn.errors import GuestError
 from wasinn.host import Stats
 from wasinn.runtime import component_running
 from wasinn.runtime.component_instance import ComponentInstance
+from wasinn.runtime.fiber import FiberInstance
 from wasinn.runtime.guest import Guest
 from wasinn.runtime.instance import Instance
 from wasinn.runtime.limits import RunControl
@@ -87,18 +88,67 @@ class Run:
         if self._invoke is not None:
             arguments = _numbers(instance.guest, self._invoke, self._invoke_args)
             value = instance.call(self._invoke, *arguments)
-            values = value if isinstance(value, tuple) else (value,)
-            return value, None if value is None else " ".join(map(str, values))
+            return value, _as_text(value)
         if "_start" in instance.guest.functions:
             instance.call("_start")
-        elif not instance.guest.has_start:
-            names = ", ".join(name for name in sorted(instance.guest.functions) if name != "_initialize")
-            logger.warning(
-                "%s has no _start, so nothing was called; its functions can be invoked: %s",
-                instance.guest.name,
-                names or "it exports none",
-            )
+        else:
+            _warn_of_nothing(instance.guest)
         return None, None
+
+
+async def run_fiber(
+    instance: FiberInstance, invoke: str | None, invoke_args: Sequence[Any], start: float
+) -> RunResult:
+    """Runs a guest as a fiber, from its start to its end; as `Run.result`. Cancelling ends the guest."""
+    exit_code: int | None = 0
+    trap: Trap | None = None
+    limit: str | None = None
+    value: Any = None
+    try:
+        await instance.start()
+    except GuestExit as error:
+        return _early(error.code, None, None, start, error)
+    except GuestTrap as error:
+        return _early(None, error.trap, error.limit, start, error)
+    async with instance:
+        try:
+            value = await _call_fiber(instance, invoke, invoke_args)
+        except GuestExit as error:
+            exit_code = error.code
+        except GuestTrap as error:
+            exit_code, trap, limit = None, error.trap, error.limit
+        stats = instance.stats
+    limit = limit or instance.control.limit
+    seconds = time.perf_counter() - start
+    return RunResult(
+        exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value, _as_text(value)
+    )
+
+
+async def _call_fiber(instance: FiberInstance, invoke: str | None, invoke_args: Sequence[Any]) -> Any:
+    if invoke is not None:
+        return await instance.call(invoke, *_numbers(instance.guest, invoke, invoke_args))
+    if "_start" in instance.guest.functions:
+        return await instance.call("_start")
+    _warn_of_nothing(instance.guest)
+    return None
+
+
+def _warn_of_nothing(guest: Guest) -> None:
+    """A line in the log about a guest in which nothing was called."""
+    if not guest.has_start:
+        names = ", ".join(name for name in sorted(guest.functions) if name != "_initialize")
+        logger.warning(
+            "%s has no _start, so nothing was called; its functions can be invoked: %s",
+            guest.name,
+            names or "it exports none",
+        )
+
+
+def _as_text(value: Any) -> str | None:
+    """What a core module's function returned, as text."""
+    values = value if isinstance(value, tuple) else (value,)
+    return None if value is None else " ".join(map(str, values))
 
 
 def _early(

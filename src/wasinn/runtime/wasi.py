@@ -26,7 +26,7 @@ from wasmtime import _ffi as ffi
 
 from wasinn.abi.core import capi
 from wasinn.abi.core.memory import GuestMemory
-from wasinn.abi.core.state import put_result
+from wasinn.abi.core.state import InstanceState, put_result
 from wasinn.abi.core.trampoline import running, trap
 from wasinn.errors import ConfigError
 from wasinn.runtime import forked
@@ -308,46 +308,93 @@ def _poll_oneoff(_env: int, caller: int, arguments: int, _count: int) -> int:
     return 0
 
 
+class Waiting:
+    """A poll_oneoff that has been read: `seconds` until it has something to say."""
+
+    def __init__(self, memory: GuestMemory, subscriptions: int, events: int, count: int, out: int) -> None:
+        """Raises WasiNNError for a bad pointer; ValueError for what is no number of subscriptions."""
+        if not 0 < count <= _MAX_SUBSCRIPTIONS:
+            raise ValueError(count)
+        memory.check_u32(out, "the number of events")
+        memory.view(events, count * _EVENT.size, "the events")
+        wanted = [
+            memory.unpack(_SUBSCRIPTION, subscriptions + number * _SUBSCRIPTION.size, "a subscription")
+            for number in range(count)
+        ]
+        self._events, self._out = events, out
+        self.seconds = 0.0
+        # It waits for the first clock, unless a descriptor is subscribed to: those are always ready.
+        self._ready = [(user, 0, tag) for user, tag, *_ in wanted if tag in (_FD_READ, _FD_WRITE)]
+        if not self._ready:
+            self._ready = self._clocks(wanted)
+
+    def _clocks(self, wanted: list[tuple[Any, ...]]) -> list[tuple[int, int, int]]:
+        due = []
+        for user, tag, clock, timeout, _precision, flags in wanted:
+            if tag != _CLOCK or clock not in _CLOCKS:
+                return [(user, _EINVAL, tag)]
+            left = timeout - _CLOCKS[clock]() if flags & _ABSOLUTE else timeout
+            due.append((max(left, 0), user))
+        nanoseconds = min(due)[0]
+        self.seconds = min(nanoseconds / 1e9, threading.TIMEOUT_MAX)
+        return [(user, 0, _CLOCK) for left, user in due if left <= nanoseconds]
+
+    def tell(self, memory: GuestMemory) -> None:
+        """Writes the events, when the time has come."""
+        memory.refresh()
+        for number, (user, error, tag) in enumerate(self._ready):
+            target = memory.view(self._events + number * _EVENT.size, _EVENT.size, "an event")
+            _EVENT.pack_into(target, 0, user, error, tag, 1 if tag else 0, 0)
+        memory.write_u32(self._out, len(self._ready))
+
+
 def _poll(memory: GuestMemory, run: Any, subscriptions: int, events: int, count: int, out: int) -> int:
-    """Waits for the first clock, unless a descriptor is subscribed to: those are always ready."""
-    if not 0 < count <= _MAX_SUBSCRIPTIONS:
+    try:
+        waiting = Waiting(memory, subscriptions, events, count, out)
+    except ValueError:
         return _EINVAL
-    memory.check_u32(out, "the number of events")
-    memory.view(events, count * _EVENT.size, "the events")
-    wanted = [
-        memory.unpack(_SUBSCRIPTION, subscriptions + number * _SUBSCRIPTION.size, "a subscription")
-        for number in range(count)
-    ]
-    ready = [(user, 0, tag) for user, tag, *_ in wanted if tag in (_FD_READ, _FD_WRITE)]
-    if not ready:
-        ready = _wait_for_clock(run, wanted)
-    memory.refresh()
-    for number, (user, error, tag) in enumerate(ready):
-        target = memory.view(events + number * _EVENT.size, _EVENT.size, "an event")
-        _EVENT.pack_into(target, 0, user, error, tag, 1 if tag else 0, 0)
-    memory.write_u32(out, len(ready))
+    if waiting.seconds:
+        run.control.sleep(waiting.seconds)
+    waiting.tell(memory)
     return 0
 
 
-def _wait_for_clock(run: Any, wanted: list[tuple[Any, ...]]) -> list[tuple[int, int, int]]:
-    due = []
-    for user, tag, clock, timeout, _precision, flags in wanted:
-        if tag != _CLOCK or clock not in _CLOCKS:
-            return [(user, _EINVAL, tag)]
-        left = timeout - _CLOCKS[clock]() if flags & _ABSOLUTE else timeout
-        due.append((max(left, 0), user))
-    nanoseconds = min(due)[0]
-    if nanoseconds:
-        run.control.sleep(min(nanoseconds / 1e9, threading.TIMEOUT_MAX))
-    return [(user, 0, _CLOCK) for left, user in due if left <= nanoseconds]
+def begin_poll(state: InstanceState, caller: int, arguments: tuple[int, ...]) -> Waiting | int:
+    """A fiber's poll_oneoff: what it waits for, or the errno if that is nothing."""
+    memory = state.guest_memory(caller)
+    try:
+        waiting = Waiting(memory, *arguments)
+        if waiting.seconds:
+            return waiting
+        waiting.tell(memory)
+        return 0
+    except ValueError:
+        return _EINVAL
+    except Exception:
+        return _EFAULT
+
+
+def end_poll(state: InstanceState, caller: int, waiting: Waiting) -> int:
+    """Tells a fiber that its time has come; the errno."""
+    try:
+        waiting.tell(state.guest_memory(caller))
+        return 0
+    except Exception:
+        return _EFAULT
 
 
 _KEEP = (capi.CALLBACK(_proc_exit), capi.CALLBACK(_poll_oneoff))
 
 
-def define(linker: wasmtime.Linker, types: capi.FunctionTypes) -> None:
-    """Defines WASI preview 1 in a linker that allows shadowing."""
+#: The function by which a guest sleeps, and its parameters.
+POLL_NAME, POLL_ARITY = "poll_oneoff", 4
+
+
+def define(linker: wasmtime.Linker, types: capi.FunctionTypes, sleeps: bool = True) -> None:
+    """Defines WASI preview 1 in a linker that allows shadowing. `sleeps`: whether a guest's sleep holds its
+    thread; else whoever calls defines it anew."""
     linker.define_wasi()
     address = capi.address_of(linker)
     capi.define_function(address, types, MODULE, "proc_exit", 1, _KEEP[0], results=0)
-    capi.define_function(address, types, MODULE, "poll_oneoff", 4, _KEEP[1])
+    if sleeps:
+        capi.define_function(address, types, MODULE, POLL_NAME, POLL_ARITY, _KEEP[1])

@@ -2,7 +2,7 @@
 """The part of wasmtime's C API that the public Python objects are too slow for, typed.
 
 Everything here takes and returns plain addresses (int). Two loads of the same library: through
-`_keep` the interpreter's lock stays held, for calls that take nanoseconds; through `_free` it is
+`kept` the interpreter's lock stays held, for calls that take nanoseconds; through `freed` it is
 given up while wasm runs. The sizes and offsets relied on are asserted at import, so that another
 wasmtime is a clear error and not a crash.
 
@@ -55,54 +55,57 @@ ADDRESS_SPACE = memoryview((ctypes.c_ubyte * (1 << 62)).from_address(0)).cast("B
 _POINTER = struct.Struct("<Q")
 
 
-def _kept(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+def kept(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """A function of the library that is called with the interpreter's lock held."""
     function = getattr(_keep_library, name)
     function.restype, function.argtypes = result, arguments
     return function  # type: ignore[no-any-return]
 
 
-def _freed(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+def freed(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """A function of the library during which the interpreter's lock is given up."""
     function = getattr(_free_library, name)
     function.restype, function.argtypes = result, arguments
     return function  # type: ignore[no-any-return]
 
 
-memory_data = _kept("wasmtime_memory_data", _PTR, _PTR, _PTR)
-memory_data_size = _kept("wasmtime_memory_data_size", _SIZE, _PTR, _PTR)
-memory_grow = _kept("wasmtime_memory_grow", _PTR, _PTR, _PTR, ctypes.c_uint64, _PTR)
-caller_context = _kept("wasmtime_caller_context", _PTR, _PTR)
-caller_export_get = _kept("wasmtime_caller_export_get", ctypes.c_bool, _PTR, ctypes.c_char_p, _SIZE, _PTR)
+memory_data = kept("wasmtime_memory_data", _PTR, _PTR, _PTR)
+memory_data_size = kept("wasmtime_memory_data_size", _SIZE, _PTR, _PTR)
+memory_grow = kept("wasmtime_memory_grow", _PTR, _PTR, _PTR, ctypes.c_uint64, _PTR)
+caller_context = kept("wasmtime_caller_context", _PTR, _PTR)
+caller_export_get = kept("wasmtime_caller_export_get", ctypes.c_bool, _PTR, ctypes.c_char_p, _SIZE, _PTR)
 
-store_new = _kept("wasmtime_store_new", _PTR, _PTR, _PTR, _PTR)
-store_context = _kept("wasmtime_store_context", _PTR, _PTR)
-store_delete = _kept("wasmtime_store_delete", None, _PTR)
-store_limiter = _kept("wasmtime_store_limiter", None, _PTR, *[ctypes.c_int64] * 5)
-store_epoch_callback = _kept("wasmtime_store_epoch_deadline_callback", None, _PTR, EPOCH_CALLBACK, _PTR, _PTR)
-set_epoch_deadline = _kept("wasmtime_context_set_epoch_deadline", None, _PTR, ctypes.c_uint64)
-set_fuel = _kept("wasmtime_context_set_fuel", _PTR, _PTR, ctypes.c_uint64)
-set_wasi = _kept("wasmtime_context_set_wasi", _PTR, _PTR, _PTR)
-increment_epoch = _kept("wasmtime_engine_increment_epoch", None, _PTR)
-externref_new = _kept("wasmtime_externref_new", ctypes.c_bool, _PTR, _PTR, _PTR, _PTR)
+store_new = kept("wasmtime_store_new", _PTR, _PTR, _PTR, _PTR)
+store_context = kept("wasmtime_store_context", _PTR, _PTR)
+store_delete = kept("wasmtime_store_delete", None, _PTR)
+store_limiter = kept("wasmtime_store_limiter", None, _PTR, *[ctypes.c_int64] * 5)
+store_epoch_callback = kept("wasmtime_store_epoch_deadline_callback", None, _PTR, EPOCH_CALLBACK, _PTR, _PTR)
+set_epoch_deadline = kept("wasmtime_context_set_epoch_deadline", None, _PTR, ctypes.c_uint64)
+set_fuel = kept("wasmtime_context_set_fuel", _PTR, _PTR, ctypes.c_uint64)
+set_wasi = kept("wasmtime_context_set_wasi", _PTR, _PTR, _PTR)
+engine_clone = kept("wasmtime_engine_clone", _PTR, _PTR)
+increment_epoch = kept("wasmtime_engine_increment_epoch", None, _PTR)
+externref_new = kept("wasmtime_externref_new", ctypes.c_bool, _PTR, _PTR, _PTR, _PTR)
 
-linker_clone = _kept("wasmtime_linker_clone", _PTR, _PTR)
-linker_delete = _kept("wasmtime_linker_delete", None, _PTR)
-linker_define = _kept(
+linker_clone = kept("wasmtime_linker_clone", _PTR, _PTR)
+linker_delete = kept("wasmtime_linker_delete", None, _PTR)
+linker_define = kept(
     "wasmtime_linker_define", _PTR, _PTR, _PTR, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _PTR
 )
-linker_instantiate = _freed("wasmtime_linker_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR, _PTR)
-instance_pre_instantiate = _freed("wasmtime_instance_pre_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR)
-instance_export_get = _kept(
+linker_instantiate = freed("wasmtime_linker_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR, _PTR)
+instance_pre_instantiate = freed("wasmtime_instance_pre_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR)
+instance_export_get = kept(
     "wasmtime_instance_export_get", ctypes.c_bool, _PTR, _PTR, ctypes.c_char_p, _SIZE, _PTR
 )
-call_unchecked = _freed("wasmtime_func_call_unchecked", _PTR, _PTR, _PTR, _PTR, _SIZE, _PTR)
+call_unchecked = freed("wasmtime_func_call_unchecked", _PTR, _PTR, _PTR, _PTR, _SIZE, _PTR)
 
-_global_get = _kept("wasmtime_global_get", None, _PTR, _PTR, _PTR)
-wasi_config_new = _kept("wasi_config_new", _PTR)
-wasi_set_stdout = _kept("wasi_config_set_stdout_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
-wasi_set_stderr = _kept("wasi_config_set_stderr_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
-trap_new = _kept("wasmtime_trap_new", _PTR, ctypes.c_char_p, _SIZE)
-error_new = _kept("wasmtime_error_new", _PTR, ctypes.c_char_p)
-_define_unchecked = _kept(
+_global_get = kept("wasmtime_global_get", None, _PTR, _PTR, _PTR)
+wasi_config_new = kept("wasi_config_new", _PTR)
+wasi_set_stdout = kept("wasi_config_set_stdout_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
+wasi_set_stderr = kept("wasi_config_set_stderr_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
+trap_new = kept("wasmtime_trap_new", _PTR, ctypes.c_char_p, _SIZE)
+error_new = kept("wasmtime_error_new", _PTR, ctypes.c_char_p)
+_define_unchecked = kept(
     "wasmtime_linker_define_func_unchecked",
     _PTR,
     _PTR,
