@@ -143,8 +143,21 @@ class Configurable(Protocol):
 
 
 @dataclass(frozen=True)
+class Remote:
+    """How a model on another server is called. `timeout`: seconds of one attempt; `retries`: further
+    attempts where the connection failed. `token_file`: holds what is sent as `Authorization: Bearer`; `ca`:
+    the certificates (PEM) that the server's is checked with, None for the system's own."""
+
+    timeout: float = 30.0
+    retries: int = 2
+    token_file: Path | None = None
+    ca: Path | None = None
+
+
+@dataclass(frozen=True)
 class Model:
-    """A model's content: `files` on the host, or the `builders` (bytes) that a guest passed.
+    """A model's content: `files` on the host, the `builders` (bytes) that a guest passed, or the `url` of a
+    model on another server, as in `http://HOST:PORT/MODEL`, which is called as `remote` says.
 
     A TensorFlow SavedModel is one directory in the place of a file.
 
@@ -153,6 +166,8 @@ class Model:
 
     files: tuple[Path, ...] = ()
     builders: tuple[bytes, ...] = ()
+    url: str | None = None
+    remote: Remote = Remote()
 
     def heads(self, size: int = 65536) -> list[bytes]:
         """The first `size` bytes of each builder, none of a directory. Raises OSError for a file that

@@ -60,6 +60,12 @@ def comes_with_wasinn(source: GraphSource) -> bool:
 def how_to_write(source: GraphSource) -> str:
     """A sentence with the command that writes a contract to start from, and where it then is."""
     files = source.model.files
+    if source.model.url is not None:
+        command = f"wasinn inspect --contract {shlex.quote(str(source))}"
+        return (
+            f"write one with `{command} > FILE`, correct what it guessed, and give it: --contract FILE, or "
+            "?contract=FILE after the graph"
+        )
     if not files:
         return "give one, as DirectGraph(..., contract=wasinn.read_contract(FILE))"
     own = comes_with_wasinn(source)

@@ -14,25 +14,9 @@ from wasinn.backends.base import Graph
 from wasinn.contracts.bound import Bound, find_port
 from wasinn.contracts.contract import BoxesContract, ImageContract, InputContract, OutputContract
 from wasinn.contracts.keys import QUANTIZED
+from wasinn.oip.datatypes import DATATYPE_OF
 from wasinn.spec import TensorType
 from wasinn.tensors import Quantization, SpecDims, TensorSpec
-
-#: The datatypes of the Open Inference Protocol, version 2.
-_OIP_TYPES = {
-    "f16": "FP16",
-    "f32": "FP32",
-    "f64": "FP64",
-    "bf16": "BF16",
-    "u8": "UINT8",
-    "u16": "UINT16",
-    "u32": "UINT32",
-    "u64": "UINT64",
-    "i8": "INT8",
-    "i16": "INT16",
-    "i32": "INT32",
-    "i64": "INT64",
-    "bool": "BOOL",
-}
 
 
 def metadata(
@@ -69,7 +53,7 @@ def metadata(
 
 def _port_metadata(spec: TensorSpec) -> dict[str, Any]:
     shape = _shape(spec.dims)
-    datatype = None if spec.any_type else _OIP_TYPES.get(spec.type.label, spec.type.label.upper())
+    datatype = None if spec.any_type else DATATYPE_OF.get(spec.type, spec.type.label.upper())
     result: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": shape}
     if spec.quantization is not None:
         result["quantization"] = spec.quantization.as_dict()

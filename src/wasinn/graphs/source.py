@@ -6,6 +6,8 @@ Three spellings are read:
     NAME=ENCODING:PATH[,PATH][?key=value&...]     ours (`--graph`)
     NAME:ENCODING:TARGET:PATH[:PATH]              WasmEdge's (`--nn-preload`)
     ENCODING::DIRECTORY                           wasmtime's (`--nn-graph`)
+
+A model on another server is `NAME=oip:URL[?key=value&...]` in ours.
 """
 
 from __future__ import annotations
@@ -22,7 +24,22 @@ from wasinn.backends.base import PRECISIONS, LoadOptions, Model
 from wasinn.contracts.contract import Contract
 from wasinn.contracts.parse import read_contract
 from wasinn.errors import ConfigError
+from wasinn.graphs import option_values as values
+from wasinn.oip.address import parse_address
 from wasinn.spec import Encoding, Target
+
+#: What stands for the encoding of a model on another server, and the backend that calls it.
+REMOTE = "oip"
+
+#: What cannot be said of a model on another server.
+_NOT_REMOTE = {
+    "target": "its own server chooses what it runs on",
+    "threads": "its own server chooses them",
+    "precision": "its own server chooses it",
+    "isolation": "it runs in another process already",
+    "load_timeout": "timeout = SECONDS is the time that each call to it may take",
+    "llm": "the protocol has tensors, no prompts",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,8 @@ class GraphSource:
     so many seconds. `contract` is what the model's tensors mean: what guests send is held against it, and
     refused where it cannot be right if `strict`, else warned about. `guests` is the contract that the guests
     were written for: the host converts between the two. `llm` are a language model's options, as a JSON
-    object; a guest's own count before them.
+    object; a guest's own count before them. `batch` is the most rows that computes which wait at the same
+    time are joined to, and None never.
     """
 
     encoding: Encoding = Encoding.AUTODETECT
@@ -52,8 +70,11 @@ class GraphSource:
     strict: bool = False
     options: LoadOptions = LoadOptions()
     llm: str | None = None
+    batch: int | None = None
 
     def __str__(self) -> str:
+        if self.model.url is not None:
+            return f"{REMOTE}:{self.model.url}"
         if self.model.files:
             return f"{self.encoding.label}:{','.join(str(path) for path in self.model.files)}"
         sizes = ", ".join(f"{len(builder)} bytes" for builder in self.model.builders)
@@ -82,12 +103,25 @@ class GraphSource:
         return with_options(cls(_encoding(encoding), Model(builders=tuple(builders))), options)
 
     @classmethod
+    def from_url(cls, url: str, **options: Any) -> GraphSource:
+        """A source that is a model on another server, by its URL as in `http://HOST:PORT/MODEL[/VERSION]` or
+        `grpc://HOST:PORT/MODEL`; `options` as in `wasinn.toml`. Raises ConfigError."""
+        parse_address(url)
+        backend = options.pop("backend", REMOTE)
+        if backend != REMOTE:
+            raise ConfigError(f"a graph with a URL has the backend {REMOTE!r}, not {backend!r}")
+        for key, why in _NOT_REMOTE.items():
+            if key in options:
+                raise ConfigError(f"{key} is not for a graph with a URL: {why}")
+        return with_options(cls(model=Model(url=url), backend=REMOTE), options)
+
+    @classmethod
     def parse(cls, text: str) -> GraphSource:
         """`ENCODING:PATH[,PATH][?key=value&...]`; without an encoding it is detected. Raises ConfigError.
 
         `@NAME` as a path is a model that wasinn ships. A character that would divide the text is
         written as in a URL (`%2C` for a comma). Keys that are no options of graphs are those of a language
-        model, where the encoding is ggml.
+        model, where the encoding is ggml. `oip:URL` is a model on another server.
         """
         body, _, query = text.partition("?")
         encoding, colon, paths = body.partition(":")
@@ -103,6 +137,8 @@ class GraphSource:
             if key in options:
                 raise ConfigError(f"option {key!r} of graph {text!r} is given twice")
             options[key] = unquote(value)
+        if encoding == REMOTE:
+            return cls.from_url(paths, **options)
         files = [unquote(path) for path in paths.split(",")]
         if _encoding(encoding) is Encoding.GGML:
             llm = {key: typed(options.pop(key)) for key in list(options) if key not in _OPTIONS}
@@ -189,6 +225,8 @@ def with_options(source: GraphSource, options: Mapping[str, Any]) -> GraphSource
         raise ConfigError('load_timeout needs isolation = "process": a load in this process cannot be ended')
     if source.llm is not None and source.encoding not in (Encoding.GGML, Encoding.AUTODETECT):
         raise ConfigError(f"llm is for language models (ggml), and this graph is {source.encoding.label}")
+    if source.llm is not None and source.batch is not None:
+        raise ConfigError("batch joins tensors, and a language model (llm) has none: leave out one of them")
     if source.guests is not None and source.quantization == "affine":
         raise ConfigError(
             'guests = ... converts quantized tensors already; leave out quantization = "affine"'
@@ -224,39 +262,27 @@ def _set_backend(source: GraphSource, value: Any) -> GraphSource:
 
 
 def _set_threads(source: GraphSource, value: Any) -> GraphSource:
-    try:
-        threads = int(str(value))
-    except ValueError:
-        threads = 0
-    if not 1 <= threads <= 1024:
-        raise ConfigError(f"threads must be a number from 1 to 1024, got {value!r}")
-    return replace(source, options=replace(source.options, threads=threads))
+    return replace(source, options=replace(source.options, threads=values.whole("threads", value, 1, 1024)))
 
 
 def _set_dims(source: GraphSource, value: Any) -> GraphSource:
-    return replace(source, dims=_one_of("dims", value, "strict", "reshape"))
+    return replace(source, dims=values.one_of("dims", value, "strict", "reshape"))
 
 
 def _set_quantization(source: GraphSource, value: Any) -> GraphSource:
-    return replace(source, quantization=_one_of("quantization", value, "raw", "affine"))
+    return replace(source, quantization=values.one_of("quantization", value, "raw", "affine"))
 
 
 def _set_isolation(source: GraphSource, value: Any) -> GraphSource:
-    return replace(source, isolation=_one_of("isolation", value, "none", "process"))
+    return replace(source, isolation=values.one_of("isolation", value, "none", "process"))
 
 
 def _set_load_timeout(source: GraphSource, value: Any) -> GraphSource:
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(f"load_timeout must be a number of seconds above 0, got {value!r}")
-    return replace(source, load_timeout=seconds)
+    return replace(source, load_timeout=values.seconds("load_timeout", value, float("inf")))
 
 
 def _set_precision(source: GraphSource, value: Any) -> GraphSource:
-    precision = _one_of("precision", value, *PRECISIONS)
+    precision = values.one_of("precision", value, *PRECISIONS)
     return replace(source, options=replace(source.options, precision=precision))
 
 
@@ -281,7 +307,7 @@ def _contract(key: str, value: Any) -> Contract:
 
 
 def _set_strict(source: GraphSource, value: Any) -> GraphSource:
-    return replace(source, strict=_one_of("strict", str(value).lower(), "true", "false") == "true")
+    return replace(source, strict=values.one_of("strict", str(value).lower(), "true", "false") == "true")
 
 
 def _set_llm(source: GraphSource, value: Any) -> GraphSource:
@@ -296,11 +322,20 @@ def _set_llm(source: GraphSource, value: Any) -> GraphSource:
     return replace(source, llm=text)
 
 
-def _one_of(key: str, value: Any, *known: str) -> str:
-    if value not in known:
-        listed = " or ".join(f'"{each}"' for each in known)
-        raise ConfigError(f"{key} must be {listed}, got {value!r}")
-    return str(value)
+def _set_batch(source: GraphSource, value: Any) -> GraphSource:
+    return replace(source, batch=values.batch_rows(value))
+
+
+def _set_remote(key: str, read: Callable[[str, Any], Any]) -> Callable[[GraphSource, Any], GraphSource]:
+    def set_remote(source: GraphSource, value: Any) -> GraphSource:
+        if source.model.url is None:
+            raise ConfigError(
+                f"{key} is for graphs with a URL ({REMOTE}:http://HOST:PORT/MODEL), and this one has files"
+            )
+        changes: Any = {key: read(key, value)}
+        return replace(source, model=replace(source.model, remote=replace(source.model.remote, **changes)))
+
+    return set_remote
 
 
 _OPTIONS: dict[str, Callable[[GraphSource, Any], GraphSource]] = {
@@ -316,6 +351,11 @@ _OPTIONS: dict[str, Callable[[GraphSource, Any], GraphSource]] = {
     "guests": _set_guests,
     "strict": _set_strict,
     "llm": _set_llm,
+    "batch": _set_batch,
+    "timeout": _set_remote("timeout", values.seconds),
+    "retries": _set_remote("retries", values.retries),
+    "token_file": _set_remote("token_file", values.readable),
+    "ca": _set_remote("ca", values.readable),
 }
 OPTION_NAMES = tuple(_OPTIONS)
 
