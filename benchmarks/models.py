@@ -3,9 +3,9 @@
 
     python benchmarks/models.py FOLDER
 
-What they compute means nothing; their sizes do. `tiny` costs next to nothing, so that
-a call measures the host; `squeezenet` is a real workload; `relu` moves many bytes and
-computes little; `mlp` gains from batching. All have one input `x` and one output `y`,
+What they compute means nothing; their sizes do. `tiny` costs next to nothing, so that a call measures the
+host; `squeezenet` is a real workload; `relu` moves many bytes and computes little; `cnn` is the real
+workload of the server's measures; `mlp` gains from batching. All have one input `x` and one output `y`,
 both float32. The same NumPy and onnx write the same bytes.
 """
 
@@ -148,6 +148,16 @@ def write_mlp(path: Path) -> None:
     layers.write(path, ["N", 784], ["N", 10])
 
 
+def write_cnn(path: Path) -> None:
+    """Convolutions of 64 channels on a picture of 64x64: some milliseconds for an input of 48 KB."""
+    layers = Layers()
+    x = layers.conv("x", 3, 64, 3)
+    for _ in range(2):
+        x = layers.conv(x, 64, 64, 3)
+    layers.node("Flatten", layers.node("GlobalAveragePool", x))
+    layers.write(path, [1, 3, 64, 64], [1, 64])
+
+
 @dataclass(frozen=True)
 class Ports:
     """What one compute takes and gives, both float32.
@@ -172,6 +182,7 @@ MODELS: dict[str, Model] = {
     "tiny": Model(write_tiny, Ports((1, 16), 4 * 4)),
     "squeezenet": Model(write_squeezenet, Ports((1, 3, 224, 224), 4 * 1000)),
     "relu": Model(write_relu, Ports((1, 3, 1024, 1024), 4 * 3 * 1024 * 1024)),
+    "cnn": Model(write_cnn, Ports((1, 3, 64, 64), 4 * 64)),
     "mlp": Model(write_mlp, Ports((1, 784), 4 * 10)),
 }
 

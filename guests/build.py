@@ -32,11 +32,14 @@ SHIPPED = GUESTS.parent / "src" / "wasinn" / "shipped" / "guests"
 COMMAND_FLAGS = ["-O2", "-Wl,-z,stack-size=1048576"]
 # A reactor for functions to be called by others.
 REACTOR_FLAGS = ["-O2", "-mexec-model=reactor", "-Wl,-z,stack-size=65536"]
-# A reactor with no libc at all: not even the start-up code is needed.
-BARE_FLAGS = ["-Os", "-mexec-model=reactor", "-Wl,-z,stack-size=16384"]
+# A reactor that decodes pictures and prints numbers.
+SERVED_FLAGS = ["-O2", "-mexec-model=reactor", "-Wl,-z,stack-size=1048576"]
+# A reactor with no libc at all, nor its start-up code: there is nothing to run before the first call.
+BARE_FLAGS = ["-Os", "-nostdlib", "-fno-stack-protector", "-Wl,--no-entry", "-Wl,-z,stack-size=16384"]
 
 #: All of the SDK, for every guest that uses it: what is not called is not in the module.
-SDK_SOURCES = [f"../../sdk/c/{path.name}" for path in sorted(SDK.glob("*.c"))]
+SERVED_SOURCES = [f"../../sdk/c/{path.name}" for path in sorted(SDK.glob("*.c"))]
+SDK_SOURCES = [path for path in SERVED_SOURCES if not path.endswith("/serve.c")]
 
 RECIPES: dict[str, tuple[list[str], list[str]]] = {
     "batch": (["batch.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
@@ -49,6 +52,9 @@ RECIPES: dict[str, tuple[list[str], list[str]]] = {
     "limits": (["limits.c"], COMMAND_FLAGS),
     "request": (["request.c"], BARE_FLAGS),
     "segment": (["segment.c", "options.c", *SDK_SOURCES], COMMAND_FLAGS),
+    "serve": (["serve.c", *SERVED_SOURCES], SERVED_FLAGS),
+    "serve_graph": (["serve_graph.c", *SERVED_SOURCES], SERVED_FLAGS),
+    "serve_tiny": (["serve_tiny.c"], BARE_FLAGS),
 }
 
 
@@ -126,12 +132,12 @@ def build(name: str, out: Path) -> Path:
     return target
 
 
-def build_file(source: Path, out: Path) -> Path:
+def build_file(source: Path, out: Path, flags: Sequence[str] = COMMAND_FLAGS) -> Path:
     """Compile a C file of anywhere, with the SDK, into `out`/`source.stem`.wasm and return that path."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{source.stem}.wasm"
-    compile_core([source.resolve(), *SDK_SOURCES], COMMAND_FLAGS, target)
+    compile_core([source.resolve(), *SERVED_SOURCES], flags, target)
     return target
 
 

@@ -22,9 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SDK = ROOT / "sdk" / "assemblyscript"
 SOURCES = ROOT / "guests" / "assemblyscript"
 TOOLS = ROOT / "build" / "assemblyscript"
-NAMES = ["batch", "classify", "segment"]
+NAMES = ["batch", "classify", "segment", "serve"]
+#: Those that the server calls: their start is `_initialize`.
+REACTORS = ["serve"]
 #: `asconfig.json` of the SDK, on the command line.
-FLAGS = ["-O3", "--exportStart", "_start", "--use", "abort=wasinnAbort"]
+FLAGS = ["-O3", "--use", "abort=wasinnAbort"]
 PORTABLE = ["--use", "NN_PORTABLE=1"]
 #: Seconds for npm, which may have to try again, and for a compilation.
 _INSTALL_LIMIT, _COMPILE_LIMIT = 300, 300
@@ -47,17 +49,18 @@ def unavailable() -> str | None:
 
 def build(name: str, out: Path) -> Path:
     """Compile the guest `name` into `out`/`name`.wasm and return that path. Raises RuntimeError."""
-    return build_file(SOURCES / f"{name}.ts", out)
+    return build_file(SOURCES / f"{name}.ts", out, reactor=name in REACTORS)
 
 
-def build_file(source: Path, out: Path, portable: bool = False) -> Path:
-    """Compile a program that uses the SDK into `out`/NAME.wasm; `portable`: without what only wasinn has.
-    Raises RuntimeError."""
+def build_file(source: Path, out: Path, portable: bool = False, reactor: bool = False) -> Path:
+    """Compile a program that uses the SDK into `out`/NAME.wasm; `portable`: without what only wasinn has;
+    `reactor`: one that is called by its exports. Raises RuntimeError."""
     _install()
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{source.stem}.wasm"
     command = ["node", "node_modules/assemblyscript/bin/asc.js", str(source.resolve()), "-o", str(target)]
+    command += ["--exportStart", "_initialize" if reactor else "_start"]
     command += [*FLAGS, *(PORTABLE if portable else [])]
     try:
         done = subprocess.run(

@@ -23,7 +23,7 @@ sys.path.insert(0, str(SDK))
 
 import build_guest  # noqa: E402
 
-NAMES = ("classify", "segment", "batch", "chat", "embed")
+NAMES = ("classify", "segment", "batch", "chat", "embed", "serve")
 #: Guests that export or import more than a command, with their worlds.
 WORLDS = {
     "classify": "wasinn-guests:classify/classify",

@@ -25,7 +25,9 @@ ROOT = GUESTS.parent
 SOURCES = GUESTS / "rust"
 SDK = ROOT / "sdk" / "rust"
 CACHE = ROOT / "build" / "rust"
-NAMES = ("classify", "segment", "batch", "chat", "embed")
+NAMES = ("classify", "segment", "batch", "chat", "embed", "serve")
+#: Those that the server calls, without a `main`.
+REACTORS = ("serve",)
 
 #: The newer name first: compilers from 1.78 on have it.
 TARGETS = ("wasm32-wasip1", "wasm32-wasi")
@@ -61,18 +63,19 @@ def unavailable() -> str | None:
 
 def build(name: str, out: Path) -> Path:
     """Compile the guest `name` of `guests/rust` into `out`/`name`.wasm. Raises RuntimeError."""
-    return build_file(SOURCES / f"{name}.rs", out)
+    return build_file(SOURCES / f"{name}.rs", out, reactor=name in REACTORS)
 
 
-def build_file(source: Path, out: Path, features: tuple[str, ...] = FEATURES) -> Path:
-    """Compile one source into a command that uses the SDK with these `features`. Raises RuntimeError."""
+def build_file(source: Path, out: Path, features: tuple[str, ...] = FEATURES, reactor: bool = False) -> Path:
+    """Compile one source into a command, or a reactor, that uses the SDK with these `features`. Raises
+    RuntimeError."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     library = _library(features)
     target = out / f"{source.stem}.wasm"
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
-        external = ["--extern", f"wasinn={library}"]
+        external = ["--extern", f"wasinn={library}", *(["--crate-type", "cdylib"] if reactor else [])]
         name = source.stem.replace("-", "_")
         _compile([*external, *LINK_FLAGS, "--crate-name", name, str(source.resolve()), "-o", str(made)])
         shutil.copyfile(made, target)

@@ -48,7 +48,19 @@ def test_the_demo_gets_every_digit_right() -> None:
     assert re.search(r"^(\d+) of \1 answers are right", done.stdout, re.MULTILINE)
 
 
-COMMANDS = ("run", "new", "check", "infer", "inspect", "compare", "diagnose", "tensor", "show", "backends")
+COMMANDS = (
+    "run",
+    "serve",
+    "new",
+    "check",
+    "infer",
+    "inspect",
+    "compare",
+    "diagnose",
+    "tensor",
+    "show",
+    "backends",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

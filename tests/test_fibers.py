@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import random
+import signal
 import struct
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -20,9 +24,12 @@ import models
 import wasinn
 from driver import HEAP, driver_wat
 from wasinn import GuestError, GuestExit, Limits
+from wasinn.graphs.timing import Timing
+from wasinn.runtime import fiber
 from wasinn.runtime.engine import get_engine
 from wasinn.runtime.fiber import FiberInstance
 from wasinn.runtime.lanes import Lanes, lanes_of_loop, set_lanes
+from wasinn.runtime.limits import controls
 
 ROWS = 4
 
@@ -243,11 +250,13 @@ def test_an_endless_loop_takes_turns_and_ends_at_its_deadline(host: wasinn.Host)
 
 
 def test_the_ticking_needs_no_thread_and_ends_when_nothing_runs(host: wasinn.Host) -> None:
-    ticker = get_engine().ticker
+    ticker = host.guest("@limits").engine.ticker
+    assert get_engine() is get_engine(False)
     assert ticker.native
 
     async def work() -> None:
         await host.run_async("@limits", ["exit", "0"])
+        assert ticker.on
 
     in_loop(work)
     for _ in range(100):
@@ -439,3 +448,198 @@ def test_lanes_compute_in_as_many_threads_as_they_are() -> None:
 
     in_loop(work)
     assert len(names) == 2
+
+
+# -- instances that are closed, forgotten, or too many ---------------------------------------------------
+
+WAITS = b"""(module
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func $sleep (export "sleep") (param i64) (result i32)
+    (i64.store (i32.const 24) (local.get 0))
+    (i32.store (i32.const 16) (i32.const 1))
+    (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200)))
+  (func (export "spin") (loop (br 0)))
+  (func (export "one") (result i32) (i32.const 1))
+  (func (export "_start") (drop (call $sleep (i64.const 30000000000)))))"""
+
+
+@pytest.mark.parametrize("by", ["task", "thread"])
+@pytest.mark.parametrize("main", [False, True], ids=["thread", "main thread"])
+@pytest.mark.parametrize("call", [("sleep", 30 * 10**9), ("spin",)], ids=["sleep", "spin"])
+def test_closing_ends_a_call_that_another_task_awaits(
+    host: wasinn.Host, call: tuple[Any, ...], main: bool, by: str
+) -> None:
+    async def work() -> None:
+        instance = await host.instantiate_async(WAITS)
+        calling = asyncio.create_task(instance.call(*call))
+        await asyncio.sleep(0.01)
+        with pytest.raises(GuestError, match="one call at a time"):
+            await instance.call("one")
+        if by == "task":
+            instance.close()
+        else:
+            await asyncio.to_thread(instance.close)
+        with pytest.raises(wasinn.GuestTrap, match="interrupted"):
+            await calling
+        with pytest.raises(GuestError, match="closed"):
+            await instance.call("one")
+
+    in_loop(work, main)
+
+
+def test_closing_waits_for_a_compute_in_another_thread(host: wasinn.Host) -> None:
+    async def work() -> None:
+        slow = await Fiber.make(host)
+        context = await slow.open("slow")
+        dims = slow.put(struct.pack("<2I", 256, 256))
+        tensor = slow.put(struct.pack("<IIIII", dims, 2, 1, 65536 * 2, 256 * 256 * 4))
+        assert await slow.instance.call("set_input", context, 0, tensor) == 0
+        computing = asyncio.create_task(slow.compute(context))
+        await asyncio.sleep(0.05)
+        slow.instance.close()
+        assert await computing == int(wasinn.ErrorCode.RUNTIME_ERROR)
+
+    in_loop(work)
+
+
+def test_an_instance_belongs_to_its_loop(host: wasinn.Host) -> None:
+    async def make() -> FiberInstance:
+        return await host.instantiate_async(WAITS)
+
+    instance = in_loop(make)
+
+    async def work() -> None:
+        with pytest.raises(GuestError, match="event loop"):
+            await instance.call("one")
+
+    in_loop(work)
+    instance.close()
+
+
+@pytest.mark.parametrize("fibers", [True, False])
+def test_an_instance_that_nobody_has_is_freed(host: wasinn.Host, fibers: bool) -> None:
+    async def work() -> None:
+        if fibers:
+            (await host.instantiate_async(WAITS)).close()
+        else:
+            host.instantiate(WAITS).close()
+
+    async def forget() -> None:
+        for _ in range(20):
+            _ = await host.instantiate_async(WAITS) if fibers else host.instantiate(WAITS)
+
+    gc.collect()
+    in_loop(work)
+    before = len(controls)
+    in_loop(forget)
+    gc.collect()
+    in_loop(work)  # the next one frees them
+    assert len(controls) <= before
+
+
+def test_too_many_instances_are_a_clear_error(host: wasinn.Host) -> None:
+    async def work() -> None:
+        guest = host.guest(WAITS)
+        instances: list[FiberInstance] = []
+
+        async def make() -> None:
+            while len(instances) < 4000:
+                instances.append(await host.instantiate_async(guest))
+
+        with pytest.raises(GuestError, match="instances open"):
+            await make()
+        for each in instances:
+            each.close()
+        async with await host.instantiate_async(guest) as instance:
+            assert await instance.call("one") == 1
+
+    in_loop(work)
+
+
+def test_the_threads_of_a_loop_end_with_it(host: wasinn.Host) -> None:
+    def threads() -> int:
+        return sum(each.name in ("wasinn-lane", "wasinn-blocking") for each in threading.enumerate())
+
+    async def work() -> None:
+        await lanes_of_loop().block(lambda: None)
+
+    gc.collect()
+    before = threads()
+    for _ in range(5):
+        in_loop(work)
+    gc.collect()
+    for _ in range(100):
+        if threads() <= before:
+            break
+        time.sleep(0.02)
+    assert threads() <= before
+
+
+def test_a_start_that_a_limit_ends_is_a_result(host: wasinn.Host) -> None:
+    large = b'(module (memory (export "memory") 100) (func (export "_start")))'
+
+    async def work() -> None:
+        assert (await host.run_async(large, max_memory=65536)).limit == "memory"
+        late = await host.run_async(WAITS, deadline=0.05)
+        assert (late.limit, late.exit_code) == ("deadline", None)
+
+    in_loop(work)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_read_that_never_ends_holds_nobody_up(
+    host: wasinn.Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fiber, "_PATIENCE", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+
+    async def work() -> None:
+        reading = host.run_async("@limits", ["cat", "/d/pipe"], dirs={"/d": tmp_path}, deadline=0.2)
+        task = asyncio.create_task(reading)
+        await asyncio.sleep(0.05)
+        quick = await Fiber.make(host)
+        await quick.add("add", 1)
+        assert not task.done()
+        assert (await task).limit == "deadline"
+
+    try:
+        in_loop(work)
+    finally:
+        os.close(os.open(tmp_path / "pipe", os.O_RDWR))  # lets the thread go
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_is_forked_while_guests_run_goes_on(host: wasinn.Host) -> None:
+    async def work() -> int:
+        async with await host.instantiate_async(WAITS) as instance:
+            await instance.call("one")
+            child = os.fork()
+            if child == 0:
+                instance.guest.engine.ticker.tick()
+                os._exit(7)
+            for _ in range(500):
+                ended, status = os.waitpid(child, os.WNOHANG)
+                if ended:
+                    return os.waitstatus_to_exitcode(status)
+                await asyncio.sleep(0.02)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return -1
+
+    assert in_loop(work) == 7
+
+
+def test_a_larger_input_than_any_is_not_known_to_be_quick() -> None:
+    timing = Timing()
+    assert not timing.quick_for(4)
+    timing.add(20e-6, 1000)
+    assert timing.quick_for(1000)
+    assert not timing.quick_for(1001)
+    timing.add(0.05, 10**6)
+    assert not timing.quick_for(1000)
+    for _ in range(30):
+        timing.add(20e-6, 1000)
+    assert timing.quick_for(1000)
+    assert not timing.quick_for(10**6)

@@ -59,7 +59,6 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         pytest.importorskip(module, reason=f"{module} is not installed: wasinn[serve]")
     sys.path.append(str(Path(__file__).parent / "serve"))
     from grpc_serving import GrpcServing, text_guest
-
     from wasinn.serve.settings import DeclaredTensor, Settings
 
     text = DeclaredTensor("xx", "BYTES", (1,))

@@ -2,7 +2,7 @@
 // WASI-NN for AssemblyScript: models, tensors, pictures and answers.
 export { Bytes } from "./assembly/bytes";
 export { Code, Failure, Result } from "./assembly/result";
-export { exit, print, printBytes, printError, programArguments, readFile,
+export { exit, print, printBytes, printError, programArguments, readFile, readStdin,
   wasinnAbort, writeFile } from "./assembly/wasi";
 export { Type, typeName, typeOf, typeSize } from "./assembly/types";
 export { Quantization } from "./assembly/quantization";
@@ -17,3 +17,4 @@ export { Picture } from "./assembly/image/picture";
 export { encodePalettePng } from "./assembly/image/encode";
 export { Box, resize } from "./assembly/image/resize";
 export { fitted, preprocess } from "./assembly/image/preprocess";
+export { Answer, Handler, Input, Request, serveAlloc, serveCommand, serveHandle } from "./assembly/serve";

@@ -94,9 +94,11 @@ class GraphHandle:
         self.isolated = loaded.isolated
         self.label = loaded.label
         self.bound = loaded.told
+        #: The metadata by the graph's name, once somebody has asked: instances are many, and ask once each.
+        self.told = loaded.described
         self.timing = loaded.timing
-        #: Whether it computes in another process, which may take any time to answer.
-        self.away = loaded.isolated or loaded.backend == "oip"
+        self.away = loaded.away
+        self.batches = loaded.batched is not None
         self.name = name
         #: Whether options change what it does.
         self.configurable = configurable
@@ -239,9 +241,12 @@ class GuestHost:
             return handle
         self._shared.permissions.check_name(name)
         self._check_graph_count()
-        shared, loading = self._shared, Loading()
-        loaded = self._load(loading, lambda: shared.registry.get(name, shared.loader, loading))
-        loaded, context_tokens = _for_guests(loaded)
+        shared = self._shared
+        found = shared.registry.loaded(name)
+        if found is None:
+            loading = Loading()
+            found = self._load(loading, lambda: shared.registry.get(name, shared.loader, loading))
+        loaded, context_tokens = _for_guests(found)
         if options and config is not None and isinstance(loaded.graph, Configurable):
             configured = functools.partial(loaded.graph.with_options, config)
             loaded = replace(loaded, graph=self._opening(configured))
@@ -288,8 +293,13 @@ class GuestHost:
         """The model metadata of the Open Inference Protocol, with the contract that holds for guests where
         there is one, as JSON."""
         handle = self._graph(graph)
-        found = metadata(handle.name or "", handle.backend, handle.graph, handle.label, handle.bound)
-        return json.dumps(found).encode()
+        told = handle.told.get(handle.name)
+        if told is None:
+            found = metadata(handle.name or "", handle.backend, handle.graph, handle.label, handle.bound)
+            told = json.dumps(found).encode()
+            if not handle.configurable:  # what options may change is asked for anew
+                handle.told[handle.name] = told
+        return told
 
     def _add_graph(self, loaded: LoadedGraph, name: str | None, context_tokens: int = 0) -> int:
         configurable = _is(loaded.graph, Configurable)
@@ -320,6 +330,8 @@ class GuestHost:
 
     def _check_graph_count(self) -> None:
         limit = self._shared.permissions.max_graphs
+        if len(self._graphs) + len(self._contexts) < limit:
+            return  # they cannot be more than that
         if len(self._held_graphs()) >= limit:
             raise WasiNNError(
                 ErrorCode.BUSY,
@@ -500,7 +512,7 @@ class GuestHost:
             compute()
         finally:
             seconds = time.perf_counter() - start
-            found.graph.timing.add(seconds)
+            found.graph.timing.add(seconds, sum(found.sizes))
             self.stats.compute_seconds += seconds
             self.stats.computes += 1
             found.count_tokens(self.stats)

@@ -21,10 +21,10 @@ if not os.environ.get("WASINN_REQUIRE_BACKENDS"):  # where nothing may be missin
     pytest.importorskip("ray", reason='Ray is not installed: pip install "wasinn[ray]"')
     pytest.importorskip("ray.data", reason='Ray Data is not installed: pip install "wasinn[ray]"')
 
-import ray  # noqa: E402
-import ray.data  # noqa: E402
+import ray
+import ray.data
 
-from wasinn.cluster.ray import infer, run, summarize  # noqa: E402
+from wasinn.cluster.ray import infer, run, summarize
 
 PICTURES = sorted((shipped.ROOT / "pictures").iterdir())
 DIGITS = {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}

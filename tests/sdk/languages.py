@@ -25,8 +25,8 @@ WIT = ROOT / "src" / "wasinn" / "shipped" / "wit"
 BUILT = ROOT / "build" / "sdk"
 
 #: The guests of `guests/`, and those of the tests.
-COMMANDS = ("classify", "segment", "batch")
-TEST_COMMANDS = ("tensor", "mistakes")
+COMMANDS = ("classify", "segment", "batch", "serve")
+TEST_COMMANDS = ("tensor", "mistakes", "echo")
 #: The guests of language models, which are built together apart from the others: they import more.
 TALKING_COMMANDS = ("chat", "embed")
 #: What builds leave behind, and what is no source.

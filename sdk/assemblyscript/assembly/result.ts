@@ -12,6 +12,8 @@ export namespace Code {
   export const UNSUPPORTED_OPERATION = 6;
   export const TOO_LARGE = 7;
   export const NOT_FOUND = 8;
+  /** Not of WASI-NN: the request to a guest that is served is at fault. */
+  export const REQUEST = 400;
 }
 
 const NAMES: StaticArray<string> = [
@@ -30,6 +32,11 @@ export function codeName(code: i32): string {
     /** The host's errno, or what the host would have answered. */
     public code: i32 = Code.INVALID_ARGUMENT,
   ) {}
+
+  /** The fault of a request to a guest that is served: its caller gets the text. */
+  static ofRequest(text: string): Failure {
+    return new Failure(text, Code.REQUEST);
+  }
 
   toString(): string {
     return this.text;

@@ -22,6 +22,11 @@ export function typeName(type: i32): string {
   return type >= 0 && type < WORDS.length ? WORDS[type] : "type " + type.toString();
 }
 
+/** The Open Inference Protocol's name of a type. */
+export function datatypeName(type: i32): string {
+  return DATATYPES[type];
+}
+
 /** Bytes of one element; 0 for what is no type. */
 export function typeSize(type: i32): i32 {
   return type >= 0 && type < SIZES.length ? SIZES[type] : 0;

@@ -99,7 +99,17 @@ export function wasinnAbort(message: string | null, file: string | null, line: u
 export function readFile(path: string): Result<Bytes> {
   const opened = open(path, 0, (1 << 1) | (1 << 2) | (1 << 21)); // fd_read, fd_seek, fd_filestat_get
   if (opened.isFailed) return Result.from<Bytes>(opened.error);
-  const fd = opened.value;
+  const content = readAll(opened.value, path);
+  fd_close(opened.value);
+  return content;
+}
+
+/** All of stdin. */
+export function readStdin(): Result<Bytes> {
+  return readAll(0, "stdin");
+}
+
+function readAll(fd: u32, what: string): Result<Bytes> {
   let content = Bytes.raw(60000), size = 0;
   while (content) {
     if (size == content.length) {
@@ -113,16 +123,14 @@ export function readFile(path: string): Result<Bytes> {
     store<u32>(answer, <u32>(content.length - size), 4);
     const code = fd_read(fd, answer, 1, answer + 8);
     const got = load<u32>(answer, 8);
-    if (code || !got) {
-      fd_close(fd);
-      if (code) return Result.failed<Bytes>(path + ": cannot be read: " + reason(code));
+    if (code) return Result.failed<Bytes>(what + ": cannot be read: " + reason(code));
+    if (!got) {
       content.cut(size);
       return Result.of<Bytes>(content);
     }
     size += <i32>got;
   }
-  fd_close(fd);
-  return noMemory<Bytes>(path);
+  return noMemory<Bytes>(what);
 }
 
 /** Writes a file anew, in a directory that was given with `:rw`; the number of bytes. */

@@ -16,6 +16,7 @@ from .png import encode_palette
 from .preprocess import preprocess
 from .quantization import Quantization, dequantize, quantize
 from .scores import are_probabilities, softmax, top_k
+from .serve import Input, Refusal, Request, Strings, serve
 from .tensor import Tensor, TensorType, stack
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Graph",
     "Image",
     "ImageContract",
+    "Input",
     "InputContract",
     "Mask",
     "Metadata",
@@ -34,6 +36,9 @@ __all__ = [
     "Port",
     "PromptTooLong",
     "Quantization",
+    "Refusal",
+    "Request",
+    "Strings",
     "Tensor",
     "TensorType",
     "Usage",
@@ -50,6 +55,7 @@ __all__ = [
     "palette",
     "preprocess",
     "quantize",
+    "serve",
     "softmax",
     "stack",
     "top_k",

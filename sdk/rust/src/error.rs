@@ -80,6 +80,8 @@ pub enum ErrorKind {
     Metadata,
     /// A file cannot be read.
     Io,
+    /// The request to a guest that is served is at fault: its caller is told ([`crate::serve`]).
+    Request,
     /// What this build of the guest lacks: a feature that is off, or WASI-NN itself outside of WebAssembly.
     Unavailable,
 }
@@ -108,6 +110,12 @@ impl Error {
             ErrorKind::Host(code) => Some(code),
             _ => None,
         }
+    }
+
+    /// The same error as the fault of a request: of a picture that came with it, say.
+    pub fn of_request(mut self) -> Self {
+        self.kind = ErrorKind::Request;
+        self
     }
 
     pub(crate) fn argument(message: impl Into<String>) -> Self {

@@ -59,6 +59,7 @@ mod preprocess;
 mod quantization;
 mod resize;
 mod scores;
+pub mod serve;
 #[cfg(feature = "wasmedge")]
 #[allow(unsafe_code)]
 mod streaming;

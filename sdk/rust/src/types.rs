@@ -59,6 +59,11 @@ impl Type {
         self.row().1
     }
 
+    /// Its name in the Open Inference Protocol, such as "FP32".
+    pub fn protocol_name(self) -> &'static str {
+        self.row().2
+    }
+
     /// The bytes of one element.
     pub fn size(self) -> usize {
         self.row().4

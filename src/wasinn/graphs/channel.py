@@ -107,6 +107,15 @@ class Channel:
             size -= len(part)
         return b"".join(parts)
 
+    def ended(self) -> bool:
+        """Whether the other end is gone, and all that it said was received. Does not wait."""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def shut(self) -> None:
         """Ends a `receive` that waits in another thread, at both ends."""
         with contextlib.suppress(OSError):  # the other end was first

@@ -10,10 +10,8 @@ process where it was in the last.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -21,12 +19,13 @@ from collections.abc import Callable, Sequence
 from wasinn.backends.base import Execution, LoadOptions, Model
 from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.graphs import messages
-from wasinn.graphs.channel import AVAILABLE, memory_file
+from wasinn.graphs.channel import AVAILABLE
+from wasinn.graphs.isolated_owned import Owned
 from wasinn.graphs.loading import Loading, opening
 from wasinn.graphs.messages import LoadRequest, Shape
 from wasinn.graphs.worker_calls import Session, WorkerCalls, fits
-from wasinn.graphs.worker_process import WorkerPool, WorkerProcess
-from wasinn.spec import Encoding, Target
+from wasinn.graphs.worker_handle import Worker
+from wasinn.spec import Encoding, Target, TensorType
 from wasinn.tensors import Tensor, TensorSpec, element_count
 
 #: The room for an output whose size is not known before it is computed, in bytes; it grows.
@@ -67,13 +66,13 @@ class IsolatedGraph:
         self._lock = threading.Lock()  # held for as long as a load takes
         self._spare_lock = threading.Lock()
         self._spare: list[Session] = []
-        self._owned = _Owned(backend, loading.workers)
+        self._owned = Owned(backend, loading.workers)
         close = weakref.finalize(self, self._owned.close)
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
         try:
             for builder in model.builders:
-                self._owned.files.append(memory_file(builder))
+                self._owned.add_file(builder)
             loaded = self.worker(loading).loaded
         except BaseException as error:
             close()  # the error keeps this object for who knows how long
@@ -84,7 +83,7 @@ class IsolatedGraph:
         #: Whether it is a language model: `isolated_streaming.py` opens its contexts.
         self.streaming = loaded.streaming
 
-    def worker(self, loading: Loading) -> WorkerProcess:
+    def worker(self, loading: Loading) -> Worker:
         """The process that computes now; a new one if the last is gone. Raises WasiNNError."""
         loading.wait_for(self._lock)
         try:
@@ -93,15 +92,15 @@ class IsolatedGraph:
                 return worker
             with self._spare_lock:
                 self._spare.clear()
-            worker = self._owned.new_worker()
+            worker = None
             try:
-                with loading.ended_by(worker.kill):
-                    worker.load(self._request, self._owned.files, self._timeout)
+                worker = self._owned.start(self._request, self._timeout, loading)
                 before = (self.inputs, self.outputs)
                 if any(before) and before != (worker.loaded.inputs, worker.loaded.outputs):
                     raise runtime_error("the model's file has changed since it was loaded; load it again")
             except BaseException as error:
-                self._owned.give_back(worker)
+                if worker is not None:
+                    self._owned.give_back(worker)
                 if loading.reason is not None:
                     raise runtime_error(f"the load was ended: {loading.reason}") from error
                 raise
@@ -131,43 +130,6 @@ class IsolatedGraph:
         session.channel.close()
 
 
-class _Owned:
-    """What a graph has to give back when it goes."""
-
-    def __init__(self, backend: str, pool: WorkerPool | None) -> None:
-        self._backend = backend
-        self._pool = pool
-        #: The one that computes now comes last; others are given up, and end when their calls are done.
-        self._workers: list[WorkerProcess] = []
-        self.files: list[int] = []
-
-    @property
-    def current(self) -> WorkerProcess | None:
-        return self._workers[-1] if self._workers else None
-
-    def new_worker(self) -> WorkerProcess:
-        return WorkerProcess() if self._pool is None else self._pool.take(self._backend)
-
-    def give_back(self, worker: WorkerProcess) -> None:
-        if self._pool is None:
-            worker.close()
-        else:
-            self._pool.give_back(self._backend, worker)
-
-    def add(self, worker: WorkerProcess) -> None:
-        for gone in [each for each in self._workers if not each.alive]:
-            self._workers.remove(gone)
-            gone.close()
-        self._workers.append(worker)
-
-    def close(self) -> None:
-        for worker in self._workers:
-            self.give_back(worker)
-        for file in self.files:
-            with contextlib.suppress(OSError):
-                os.close(file)
-
-
 class IsolatedExecution(WorkerCalls):
     """One context of an isolated graph. Binding it lets the guest's hot path copy without Python."""
 
@@ -179,10 +141,14 @@ class IsolatedExecution(WorkerCalls):
         self._rooms = [_room(spec) for spec in self._outputs]
 
     def set_input(self, index: int, tensor: Tensor) -> None:
-        shape = Shape.of(tensor)
+        self.input_room(index, tensor.dims, tensor.type)[:] = tensor.data
+
+    def input_room(self, index: int, dims: tuple[int, ...], tensor_type: TensorType) -> memoryview:
+        """The memory of an input of such dims, for the caller to write; the input counts as set."""
+        shape = Shape(dims, tensor_type, element_count(dims) * tensor_type.size)
         self._on_worker("taking an input", lambda: self._make_room_for(index, shape))
-        self._session.input_view(index, shape.size)[:] = tensor.data
         self._given[index] = shape
+        return self._session.input_view(index, shape.size)
 
     def _make_room_for(self, index: int, shape: Shape) -> None:
         session = self._session

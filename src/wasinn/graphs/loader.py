@@ -48,7 +48,13 @@ class LoadedGraph:
     bound: Bound | None = None
     told: Bound | None = None
     timing: Timing = field(default_factory=Timing, compare=False)
+    described: dict[str | None, bytes] = field(default_factory=dict, compare=False)
     batched: BatchedGraph | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether it computes in another process, which may take any time to answer."""
+        return self.isolated or self.backend == REMOTE
 
 
 @dataclass(frozen=True)

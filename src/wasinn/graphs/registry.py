@@ -43,6 +43,7 @@ class Registry:
             raise ConfigError(f"graph {name!r}: {error}") from None
         self._locks[name] = threading.Lock()
         self._sources[name] = source
+        self._note_plain()
 
     def __contains__(self, name: object) -> bool:
         return name in self._sources

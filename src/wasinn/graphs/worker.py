@@ -2,8 +2,9 @@
 """The worker process: loads a graph, and computes what its contexts are asked to.
 
 Started by `worker_process.py`. It serves each context by a thread of its own, over the context's own
-socket; the tensors lie in the context's arena. The end of the process that started it ends it, also
-while a runtime that hangs keeps the interpreter to itself.
+socket; the tensors lie in the context's arena. Others than the process that started it may open contexts
+too (`join`). The end of that process ends it, also while a runtime that hangs keeps the interpreter to
+itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import resource
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from wasinn.backends import common, lookup
 from wasinn.backends.base import Configurable, Graph, Interruptible, Model, Streaming
@@ -54,41 +56,30 @@ def _prepare(lifeline: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-class _Worker:
+class _User:
+    """One who opens contexts of the graph, over a control channel: numbers are its own."""
+
     def __init__(self, control: Channel) -> None:
         self._control = control
         self._contexts: dict[int, Context] = {}
-        self._graph: Graph | None = None
 
-    def serve(self) -> None:
-        while True:
-            message, files = self._control.receive_with_files()
-            request = json.loads(message)
-            if "interrupt" in request:
-                context = self._contexts.get(request["interrupt"])
-                if context is not None:
-                    context.interrupt()
-            elif "open" in request:
-                channel = Channel.from_file(files[0])
-                assert self._graph is not None
-                arguments = (request["open"], self._graph, request["layers"], channel)
-                threading.Thread(target=self._serve_context, args=arguments, daemon=True).start()
-            else:
-                self._control.send(self._load(LoadRequest.decode(message), files))
+    def serve(self, graph: Graph | None) -> None:
+        """Answers one who has joined, until it is gone."""
+        with contextlib.suppress(Disconnected):
+            while True:
+                message, files = self._control.receive_with_files()
+                self.answer(json.loads(message), files, graph)
+        self._control.close()
 
-    def _load(self, request: LoadRequest, files: list[int]) -> bytes:
-        """Loads a graph in the place of the one before, and answers what it is or why not."""
-        self._graph = None
-        try:
-            graph = _load(request, files)
-            execution = graph.open()
-            ends, streams = isinstance(execution, Interruptible), isinstance(execution, Streaming)
-            answer = Loaded(graph.inputs, graph.outputs, ends, streams).encode()
-            execution.close()
-        except BaseException as error:
-            return messages.encode_error(as_error(error))
-        self._graph = graph
-        return answer
+    def answer(self, request: dict[str, Any], files: list[int], graph: Graph | None) -> None:
+        if "interrupt" in request:
+            context = self._contexts.get(request["interrupt"])
+            if context is not None:
+                context.interrupt()
+            return
+        assert graph is not None
+        arguments = (request["open"], graph, request["layers"], Channel.from_file(files[0]))
+        threading.Thread(target=self._serve_context, args=arguments, daemon=True).start()
 
     def _serve_context(self, number: int, graph: Graph, layers: list[str], channel: Channel) -> None:
         try:
@@ -115,6 +106,39 @@ class _Worker:
             del self._contexts[number]
             context.close()
             channel.close()
+
+
+class _Worker:
+    def __init__(self, control: Channel) -> None:
+        self._control = control
+        self._owner = _User(control)
+        self._graph: Graph | None = None
+
+    def serve(self) -> None:
+        while True:
+            message, files = self._control.receive_with_files()
+            request = json.loads(message)
+            if "join" in request:
+                user = _User(Channel.from_file(files[0]))
+                threading.Thread(target=user.serve, args=(self._graph,), daemon=True).start()
+            elif "interrupt" in request or "open" in request:
+                self._owner.answer(request, files, self._graph)
+            else:
+                self._control.send(self._load(LoadRequest.decode(message), files))
+
+    def _load(self, request: LoadRequest, files: list[int]) -> bytes:
+        """Loads a graph in the place of the one before, and answers what it is or why not."""
+        self._graph = None
+        try:
+            graph = _load(request, files)
+            execution = graph.open()
+            ends, streams = isinstance(execution, Interruptible), isinstance(execution, Streaming)
+            answer = Loaded(graph.inputs, graph.outputs, ends, streams).encode()
+            execution.close()
+        except BaseException as error:
+            return messages.encode_error(as_error(error))
+        self._graph = graph
+        return answer
 
 
 def _load(request: LoadRequest, files: list[int]) -> Graph:

@@ -13,7 +13,7 @@ from wasinn.graphs import messages
 from wasinn.graphs.channel import Arena, Channel, Disconnected
 from wasinn.graphs.loading import Loading
 from wasinn.graphs.messages import Layout, Shape
-from wasinn.graphs.worker_process import WorkerProcess, failure
+from wasinn.graphs.worker_handle import Worker, failure
 
 #: How long a backend that can end a compute has to do so before its process is given up, in seconds.
 _PATIENCE = 0.05
@@ -22,7 +22,7 @@ _PATIENCE = 0.05
 class Session:
     """A context's place in a worker process: its channel, and the arena with its tensors."""
 
-    def __init__(self, worker: WorkerProcess, number: int, channel: Channel) -> None:
+    def __init__(self, worker: Worker, number: int, channel: Channel) -> None:
         self.worker = worker
         self.number = number
         self.channel = channel

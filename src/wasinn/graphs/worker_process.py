@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker process as the host sees it: started, asked to load a graph, and ended.
+"""A worker process as the one sees it who owns it: started, asked to load a graph, and ended.
 
 A worker that crashes, hangs or lies costs its own graph, and only until the next one is started.
 """
@@ -7,7 +7,6 @@ A worker that crashes, hangs or lies costs its own graph, and only until the nex
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -15,33 +14,32 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 from wasinn.backends.common import one_line
-from wasinn.errors import WasiNNError, runtime_error
+from wasinn.errors import runtime_error
 from wasinn.graphs import messages
 from wasinn.graphs.channel import Channel, Disconnected
 from wasinn.graphs.messages import Loaded, LoadRequest
+from wasinn.graphs.worker_handle import Worker
 
 #: The worker finds its modules where this process found them.
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from wasinn.graphs.worker import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
-_numbers = itertools.count()
 
 
-class WorkerProcess:
+class WorkerProcess(Worker):
     """One process. `loaded` is what it says of its graph, once `load` has returned."""
 
     def __init__(self) -> None:
         """Starts it. Raises WasiNNError (runtime_error) if the system does not let it."""
+        super().__init__()
         self._owner = os.getpid()
-        self._lock = threading.Lock()
-        self._calls = 0
-        self._abandoned = 0
-        self._retired = False
+        #: Whether this process has ended it, and why it ended, once that is known.
+        self._killed = False
+        self._cause: str | None = None
         self._process: subprocess.Popen[bytes]
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as passed:
             try:
@@ -49,7 +47,6 @@ class WorkerProcess:
             except OSError as error:
                 raise runtime_error(f"a worker process could not be started: {error}") from error
             undo.pop_all()
-        self.loaded = Loaded((), (), False)
         _all.add(self)
 
     def _start(self, undo: contextlib.ExitStack, passed: contextlib.ExitStack) -> None:
@@ -105,89 +102,24 @@ class WorkerProcess:
             raise runtime_error(f"the worker process answered nonsense: {error}") from error
 
     @property
-    def usable(self) -> bool:
-        """Whether new contexts may be opened in it."""
-        return not self._retired and self.alive
-
-    @property
     def alive(self) -> bool:
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def open(
-        self,
-        ended_by: Callable[[Callable[[], None]], AbstractContextManager[None]],
-        layers: Sequence[str] = (),
-    ) -> tuple[int, Channel]:
-        """The number and the channel of a new context, of the graph with the options `layers`, one over the
-        other. Raises WasiNNError."""
+    def join(self) -> Channel:
+        """A control channel of its own for another who opens contexts. Raises WasiNNError."""
         try:
             ours, theirs = Channel.pair()
         except OSError as error:
             raise runtime_error(f"no channel to the worker process: {error}") from error
-        number, ended = next(_numbers), False
-
-        def end() -> None:
-            nonlocal ended
-            ended = True
-            ours.shut()
-
         try:
-            with ended_by(end):
-                if not self.begin_call():
-                    raise Disconnected("given up")
-                try:
-                    with self._lock:
-                        request = {"open": number, "layers": layers}
-                        self._control.send(json.dumps(request).encode(), [theirs.fileno()])
-                    theirs.close()
-                    answer = ours.receive()
-                finally:
-                    self.end_call(False)
+            with self._lock:
+                self._control.send(b'{"join": true}', [theirs.fileno()])
         except Disconnected:
             ours.close()
-            if ended:
-                raise runtime_error("opening a context was ended") from None
-            raise runtime_error(self.death("opening a context")) from None
+            raise runtime_error(self.death("taking another user")) from None
         finally:
             theirs.close()
-        if answer != messages.DONE:
-            ours.close()
-            raise failure(answer)
-        return number, ours
-
-    # -- calls that may have to be ended ----------------------------------------------------------
-
-    def begin_call(self) -> bool:
-        """Counts a call, which keeps it alive; False if it has been given up."""
-        with self._lock:
-            if not self._retired:
-                self._calls += 1
-            return not self._retired
-
-    def end_call(self, abandoned: bool) -> None:
-        with self._lock:
-            self._calls -= 1
-            self._abandoned -= abandoned
-        self._kill_if_retired()
-
-    def interrupt(self, number: int) -> None:
-        """Asks the context's backend to end its compute, if it can."""
-        with self._lock, contextlib.suppress(Disconnected):
-            self._control.send(json.dumps({"interrupt": number}).encode())
-
-    def abandon_call(self) -> None:
-        """Nobody waits for one of its calls any longer. It gets no new work, and is killed when the
-        calls of others are done."""
-        with self._lock:
-            self._retired = True
-            self._abandoned += 1
-        self._kill_if_retired()
-
-    def _kill_if_retired(self) -> None:
-        with self._lock:
-            over = self._retired and self._calls <= self._abandoned
-        if over:
-            self.kill()
+        return ours
 
     # -- the end --------------------------------------------------------------------------------------
 
@@ -197,7 +129,11 @@ class WorkerProcess:
             return
         self._retired = True
         if self._process.poll() is None:
+            self._killed = True
             self._process.kill()
+
+    def _over(self) -> None:
+        self.kill()
 
     def disown(self) -> None:
         """Closes this process's ends of what another process holds."""
@@ -224,23 +160,23 @@ class WorkerProcess:
                 os.close(stderr)
 
     def death(self, doing: str) -> str:
-        """Why it died, in words: "the worker process died while loading the model: SIGSEGV; ..."."""
-        killed = self._retired
         try:
             code = self._process.wait(2)
         except subprocess.TimeoutExpired:
             self.kill()
             return f"the worker process broke off the connection while {doing}"
-        if killed:
+        if self._killed:
             return f"the worker process was ended while {doing}"
-        how = f"exit code {code}"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                how = signal.Signals(-code).name
-            if how == "SIGKILL":
-                how += " (was the system short of memory?)"
-        last = self._last_words()
-        return f"the worker process died while {doing}: {how}" + (f"; it said: {last}" if last else "")
+        if self._cause is None:
+            how = f"exit code {code}"
+            if code < 0:
+                with contextlib.suppress(ValueError):
+                    how = signal.Signals(-code).name
+                if how == "SIGKILL":
+                    how += " (was the system short of memory?)"
+            last = self._last_words()
+            self._cause = how + (f"; it said: {last}" if last else "")
+        return f"the worker process died while {doing}: {self._cause}"
 
     def _last_words(self) -> str:
         with self._lock:
@@ -312,13 +248,3 @@ class WorkerPool:
             idle, self._idle = self._idle, []
         for _, worker in idle:
             worker.close()
-
-
-def failure(answer: bytes) -> WasiNNError:
-    """The error in an answer that is not what was asked for."""
-    try:
-        if answer[:1] == messages.FAILED:
-            return messages.decode_error(json.loads(answer[1:]))
-    except (ValueError, RecursionError):
-        pass
-    return runtime_error(f"the worker process answered nonsense: {answer[:40]!r}")

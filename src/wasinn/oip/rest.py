@@ -22,6 +22,11 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 Parts = list[bytes | memoryview]
 
+#: JSON beyond so many bytes is looked at before it is read: how many lists, objects and keys it may have, and
+#: how many values. What is in texts counts as well.
+_LARGE = 1 << 20
+_MOST_PARTS, _MOST_VALUES = 1 << 19, 1 << 23
+
 
 def decode_request(body: bytes | memoryview, header_length: int | None = None) -> InferRequest:
     """The request in `body`. `header_length`: what the header of that name says, None without it. Raises
@@ -116,17 +121,36 @@ def _split(
         view = memoryview(body)
         body, binary = view[:header_length], view[header_length:]
     try:
-        document = json.loads(str(body, "utf-8"))
+        text = str(body, "utf-8")
+        if len(text) > _LARGE and what == "request":
+            _check_count(text)
+        document = json.loads(text)
     except UnicodeDecodeError as error:
         hint = "" if binary is not None else f"; binary data needs the header {HEADER_LENGTH}"
         raise OipError(f"the {what} is not JSON: byte {error.start} is not UTF-8{hint}") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise OipError(f"the {what} is not JSON: {error}") from None
+    except ValueError:  # Python's limit
+        raise OipError(f"the {what} is not JSON of this protocol: a number has thousands of digits") from None
     except RecursionError:
         raise OipError(f"the {what} is not JSON of this protocol: it is nested too deep") from None
     if type(document) is not dict:
         raise OipError(f"the {what} must be a JSON object; got {shown(document)}")
     return document, binary
+
+
+def _check_count(text: str) -> None:
+    """JSON of some bytes can become a hundred times as many of Python's objects, and take as long. Raises
+    OipError."""
+    parts = text.count("[") + text.count("{") + text.count(":")
+    values = text.count(",")
+    if parts > _MOST_PARTS or values > _MOST_VALUES:
+        found = f"{parts} lists, objects and keys" if parts > _MOST_PARTS else f"{values} values"
+        most = _MOST_PARTS if parts > _MOST_PARTS else _MOST_VALUES
+        raise OipError(
+            f"the request's JSON has {found}, and {most} is the most that is read; send flat data, or better "
+            f"binary data (binary_data_size, and the header {HEADER_LENGTH})"
+        )
 
 
 def _tensors(what: str, given: list[Any], binary: memoryview | None) -> tuple[WireTensor, ...]:

@@ -23,14 +23,15 @@ from wasinn.runtime.component_guest import ComponentGuest
 from wasinn.runtime.component_types import Signature
 from wasinn.runtime.component_values import Room, check, read, write
 from wasinn.runtime.component_wasi import entered
+from wasinn.runtime.forgotten import forget, free_forgotten, weakly_stopped
 from wasinn.runtime.limits import Limits, RunControl, controls, set_limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, trap_of
 from wasinn.runtime.wasi import Wasi, World
 
 #: Instances, tables and memories: a component of Python's has some forty instances, most with no memory.
 _MOST = 512, 512, 32
-#: Every component may write: its streams come from instances, whose functions are not looked into.
-_WASI_IMPORTS = frozenset({"fd_write"})
+#: Every component may use all of it: its streams come from instances, whose functions are not looked into.
+_WASI_IMPORTS = frozenset({"fd_write", "fd_read", "args_get", "environ_get", "fd_prestat_get"})
 
 #: Words of errors that end an instantiation which linked.
 _NOT_LINKING = ("wasm backtrace", "memory limits", "fuel consumed")
@@ -58,11 +59,12 @@ class ComponentInstance(Closing):
 
         Raises GuestError for what does not link, GuestTrap and GuestExit for how its start ended.
         """
+        free_forgotten()
         self.guest = guest
         engine = guest.engine
         self._host = GuestHost(shared)
         self.state = ComponentState(self._host, guest.name, shared.permissions, trace)
-        self.control = RunControl(engine.address, self._stopped)
+        self.control = RunControl(engine.address, weakly_stopped(self))
         #: What `wasi:cli/exit` was called with.
         self.exit_code: int | None = None
         #: An exception of the host's own functions.
@@ -173,6 +175,10 @@ class ComponentInstance(Closing):
         if self._inside:
             self.control.stop("interrupted")
             return
+        self._free()
+
+    def _free(self) -> None:
+        """Frees all it holds. May be called twice; never while the guest runs."""
         with _closing:
             store, self._store = self._store, None
         if not store:
@@ -187,7 +193,7 @@ class ComponentInstance(Closing):
 
     def __del__(self) -> None:
         if getattr(self, "_store", None):
-            self.close()
+            forget(self)
 
     # -- entering it ---------------------------------------------------------------------------------
 

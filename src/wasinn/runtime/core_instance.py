@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import struct
 import threading
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from wasinn.errors import GuestError
 from wasinn.host import GuestHost, Shared, Stats
 from wasinn.runtime import growth
 from wasinn.runtime.engine import Engine
+from wasinn.runtime.forgotten import forget, free_forgotten, weakly_stopped
 from wasinn.runtime.guest import Guest, Signature, link_error
 from wasinn.runtime.limits import EpochCallback, Limits, RunControl, controls, set_limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, Trap, trap_of
@@ -25,6 +27,9 @@ from wasinn.runtime.wasi import Wasi, World
 
 #: Instances, tables and memories: of a guest, the stub and the hot path.
 _MOST = 4, 64, 4
+
+#: What wasmtime says when the pool has no more of something.
+_FULL = re.compile(r"maximum concurrent .*limit of (\d+)")
 
 _freeing = threading.Lock()
 
@@ -45,11 +50,12 @@ class CoreInstance:
         """Makes the store. `watched` is called with what can end the guest, before any of it runs;
         `epoch_moved` is called in the guest when the epoch has moved. Raises GuestTrap for a guest that
         starts with more memory than it may have."""
+        free_forgotten()
         self.guest = guest
         engine = guest.engine
         host = GuestHost(shared)
         self.state = InstanceState(host, guest.name, trace)
-        self.control = RunControl(engine.address, self._stopped)
+        self.control = RunControl(engine.address, weakly_stopped(self))
         self.state.run = self
         self.exit_code: int | None = None
         self._wasi = Wasi(world, self.control, limits.max_output, guest.wasi_imports)
@@ -125,6 +131,10 @@ class CoreInstance:
         if self._export(b"memory") and self._slots.extern_kind() == capi.EXTERN_MEMORY:
             self.state.memory = GuestMemory(self._context, self._slots.payload(capi.MEMORY_SIZE), fixed=True)
 
+    def __del__(self) -> None:
+        if getattr(self, "_store", None):
+            forget(self)
+
     def _left_by(self, ended: GuestTrap | GuestExit) -> None:
         """Gives what the guest leaves to the exception that ended its start."""
         ended.stdout, ended.stderr, ended.stats = self.stdout, self.stderr, self.stats
@@ -164,6 +174,12 @@ class CoreInstance:
             text = str(reason)
             if "unknown import" in text or "incompatible import" in text:
                 raise link_error(self.guest.name, reason)
+            full = _FULL.search(text)
+            if full:
+                raise GuestError(
+                    f"{self.guest.name} cannot start: this process has {full[1]} instances open, and no room "
+                    "for more; close those that are done with, or run fewer at a time"
+                ) from reason
         raise trap_of(reason, self.control.limit, self._limits, self._refused_growth())
 
     def _refused_growth(self) -> int:

@@ -301,6 +301,12 @@ class Host(Closing):
         await instance.start()
         return instance
 
+    async def start_fiber(self, guest: Guest, world: World, limits: Limits) -> FiberInstance:
+        """`instantiate_async` for who makes many of one guest, and has looked at what it is given once."""
+        instance = FiberInstance(guest, self._shared, world, limits)
+        await instance.start()
+        return instance
+
     async def run_async(
         self,
         guest: str | Path | bytes | Guest | ComponentGuest,
@@ -339,7 +345,8 @@ class Host(Closing):
                 raise
         if invoke is not None:
             guest.find_function(invoke)
-        return await run_fiber(FiberInstance(guest, shared, world, limits, trace), invoke, invoke_args, start)
+        make = functools.partial(FiberInstance, guest, shared, world, limits, trace)
+        return await run_fiber(make, invoke, invoke_args, start)
 
     async def _guest_async(self, guest: str | Path | bytes, fuel: bool) -> Guest | ComponentGuest:
         return await lanes_of_loop().block(functools.partial(self.guest, guest, fuel))

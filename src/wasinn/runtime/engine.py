@@ -120,6 +120,9 @@ def _config(fuel: bool, pooled: bool) -> wasmtime.Config:
     config = wasmtime.Config()
     config.epoch_interruption = True
     config.consume_fuel = fuel
+    # A fiber's stack is as large as a thread's: the host's side of its calls, quick computes among them, runs
+    # on it. It is address space until it is used.
+    ffi.wasmtime_config_async_stack_size_set(config.ptr(), 8 << 20)
     config.wasm_multi_memory = True  # for the hot path; guests with several memories are refused
     # WASI 0.3, which has async functions, is not served; without them no guest can wait in the runtime.
     ffi.wasmtime_config_wasm_component_model_async_set(config.ptr(), False)
@@ -133,7 +136,9 @@ def _config(fuel: bool, pooled: bool) -> wasmtime.Config:
     return config
 
 
-@functools.cache
 def get_engine(fuel: bool = False) -> Engine:
     """The engine of the process; a second one where guests are given fuel."""
-    return Engine(fuel)
+    return _engine(fuel)
+
+
+_engine = functools.cache(Engine)

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ctypes
 import struct
+import time
 from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
@@ -23,6 +24,7 @@ from wasinn.runtime.fiber_answers import How
 from wasinn.runtime.guest import Guest, Signature
 from wasinn.runtime.limits import EPOCH_MOVED_FIBER, Limits, RunControl
 from wasinn.runtime.outcome import GuestExit, GuestTrap, Trap
+from wasinn.runtime.turns import next_turn
 from wasinn.runtime.wasi import World
 
 #: How long an answer in another thread is waited for after the run was ended, in seconds.
@@ -59,10 +61,11 @@ class FiberInstance(CoreInstance):
         self._trap_address = ctypes.addressof(self._ends)
         self._functions: dict[str, tuple[Any, int, Signature]] = {}
         self._room = capi.buffer_type(fiber_calls.VALUE_SIZE * 16)()
-        self._dead = self._done = False
+        #: Whether a task awaits a call, and whether nothing more may be called.
+        self._inside = self._dead = self._done = False
         # Ctrl-C may raise anywhere on the main thread, also in a callback, where it would end the process;
-        # and a read of the process's own stdin may take for ever.
-        self._elsewhere = get_ident() == threads.main_thread or world.stdin == "inherit"
+        # and to read a file, or write to a pipe, may take for ever.
+        self._elsewhere = get_ident() == threads.main_thread or world.may_block(guest.wasi_imports)
         self._ticker = guest.engine.ticker
         super().__init__(guest, shared, world, limits, trace, watched, EPOCH_MOVED_FIBER)
 
@@ -91,21 +94,17 @@ class FiberInstance(CoreInstance):
     async def call(self, name: str, *arguments: int | float) -> Any:
         """Calls an exported function; its result, a tuple of several, or None.
 
-        Raises GuestError for a name, a number or a type of argument that the guest does not have, and where
-        a call is under way; GuestTrap if it traps or runs into a limit, GuestExit if it exits. Cancelling
-        ends the guest, which can then be asked nothing more.
+        Raises GuestError for a name, a number or a type of argument that the guest does not have, where a
+        call is under way, and on another event loop; GuestTrap if it traps or runs into a limit, GuestExit
+        if it exits. Cancelling ends the guest, which can then be asked nothing more.
         """
-        if not self._store or self._dead:
-            raise self._closed_error()
+        if self._dead or self._future or asyncio.get_running_loop() is not self._loop:
+            raise self._refusal()
         found = self._functions.get(name)
         if found is None:
             found = self._functions[name] = self._function_export(name)
         _, function, signature = found
         self._check_call(name, signature, arguments)
-        if self._future:
-            raise GuestError(
-                f"this instance of {self.guest.name} is running already; it runs one call at a time"
-            )
         values = signature.values
         room = self._room
         needed = fiber_calls.VALUE_SIZE * (values.parameters + values.results)
@@ -132,20 +131,42 @@ class FiberInstance(CoreInstance):
         return one_or_all(values.unpack(room, fiber_calls.VALUE_SIZE * values.parameters))
 
     def close(self) -> None:
-        """Ends the instance and frees all it holds; once nothing of it runs in another thread. May be called
-        twice."""
-        self._dead = True
-        if self._work is None or self._work.done():
-            self._drop()
-            return
-        self.control.stop("interrupted")
-        self._work.add_done_callback(lambda _: self._drop())
+        """Ends the instance and frees all it holds. May be called twice, and from any thread.
 
-    def _drop(self) -> None:
+        What is still inside frees it when it comes out: a call that another task awaits, which raises
+        GuestTrap (interrupted), or an answer in another thread.
+        """
+        self._dead = True
+        if self._loop.is_running() and asyncio._get_running_loop() is not self._loop:
+            with contextlib.suppress(RuntimeError):  # the loop is closed meanwhile
+                self._loop.call_soon_threadsafe(self.close)
+        elif self._inside:
+            self.control.stop("interrupted")
+        elif self._work is not None and not self._work.done():
+            self.control.stop("interrupted")
+            self._work.add_done_callback(self._came_out)
+        else:
+            self._free()
+
+    def _came_out(self, work: asyncio.Future[Any]) -> None:
+        if not work.cancelled():
+            work.exception()  # looked at: nobody else will
+        self._free()
+
+    def _free(self) -> None:
         future, self._future = self._future, 0
         if future:
             fiber_calls.future_delete(future)
-        self._free()
+        super()._free()
+
+    def _refusal(self) -> GuestError:
+        """Why a call cannot begin."""
+        if self._dead:
+            return self._closed_error()
+        name = f"this instance of {self.guest.name}"
+        if self._future:
+            return GuestError(f"{name} is running already; it runs one call at a time")
+        return GuestError(f"{name} belongs to the event loop that made it, and this is another one")
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,7 +187,7 @@ class FiberInstance(CoreInstance):
         self._done = False
         if self._elsewhere:
             return False
-        self._done = self._poll()
+        self._done = self._turn()
         trapped, error = self._ends
         if not self._done or trapped or error or self.state.escaped is not None:
             return False
@@ -176,38 +197,34 @@ class FiberInstance(CoreInstance):
 
     async def _rest(self, instantiating: bool) -> None:
         """Runs the guest until its call is done, and makes an exception of whatever it ends with."""
+        self._inside = True
         try:
             if self._elsewhere:
-                self._done = await self._poll_elsewhere()
+                self._done = await self._turn_elsewhere()
             while not self._done:
                 call, self._call = self._call, None
                 if call is None:
-                    await asyncio.sleep(0)  # its turn is over
-                elif call[0] is How.HERE:
-                    call[2].answer(call[1]())
-                    self.flag.set(True)
+                    await next_turn()
                 else:
                     await self._answer(*call)
-                self._done = await self._poll_elsewhere() if self._elsewhere else self._poll()
-        except BaseException:
-            # Cancelled, or given up: what runs elsewhere for it ends, and then it is freed.
-            self._dead = True
-            self.control.stop("interrupted")
-            raise
-        future, self._future = self._future, 0
-        fiber_calls.future_delete(future)
-        trapped, error = self._ends
-        if trapped or error or self.state.escaped is not None:
-            self._ends[0] = self._ends[1] = None
-            self._raise(error, trapped or 0, instantiating)
+                self._done = await self._turn_elsewhere() if self._elsewhere else self._turn()
+            future, self._future = self._future, 0
+            fiber_calls.future_delete(future)
+            trapped, error = self._ends
+            if trapped or error or self.state.escaped is not None:
+                self._ends[0] = self._ends[1] = None
+                self._raise(error, trapped or 0, instantiating)
+        finally:
+            self._inside = False
+            # Cancelled, given up, or closed by another task.
+            if self._dead or self._future:
+                self.close()
 
-    async def _poll_elsewhere(self) -> bool:
-        # Never cancelled in the middle: the guest is inside.
-        self._work = lanes.lanes_of_loop().start_blocking(self._poll)
-        return bool(await asyncio.shield(self._work))
+    async def _turn_elsewhere(self) -> bool:
+        return bool(await self._wait_for(lanes.lanes_of_loop().start_blocking(self._turn)))
 
-    def _poll(self) -> bool:
-        """Runs the guest in this thread until its call is done (True) or it lets others run."""
+    def _turn(self) -> bool:
+        """Runs the guest in this thread until its call is done (True), or it waits, or lets others run."""
         self._ticker.tick()
         thread = get_ident()
         before = running.get(thread)
@@ -231,21 +248,25 @@ class FiberInstance(CoreInstance):
     async def _answer(self, how: How, answer: Callable[[], int], place: Suspended, of: float) -> None:
         try:
             if how is How.SLEEP:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(self._stop_signal()), of)
-                place.answer(answer())
+                await asyncio.wait((self._stop_signal(),), timeout=of)
+                if self.control.limit is None:
+                    place.answer(answer())
+                else:
+                    place.end("the run was ended")
             elif how is How.BATCH:
                 context = self.state.host.find_context(int(of))
                 assert context is not None
+                start = time.perf_counter()
                 await self._wait_for(lanes.begin(context.execution.batched))  # type: ignore[attr-defined]
+                self.state.stats.compute_seconds += time.perf_counter() - start
                 place.answer(answer())
             elif how is How.LANE:
                 place.answer(await self._wait_for(lanes.lanes_of_loop().start_compute(answer)))
             else:
                 place.answer(await self._wait_for(lanes.lanes_of_loop().start_blocking(answer)))
-        except (GuestTrap, asyncio.CancelledError):
+        except GuestTrap:
             raise
-        except BaseException as error:  # what no errno can carry ends the guest
+        except Exception as error:  # what no errno can carry ends the guest
             self.state.escaped = error
             place.end(f"wasinn: {type(error).__name__} in the host")
         self.flag.set(True)
@@ -276,9 +297,11 @@ class FiberInstance(CoreInstance):
     _stop: asyncio.Future[None] | None = None
 
     def _stopped(self, reason: str) -> None:
-        super()._stopped(reason)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._signal)
+        try:
+            super()._stopped(reason)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._signal)
 
     def _signal(self) -> None:
         if self._stop is not None and not self._stop.done():

@@ -20,8 +20,6 @@ class How(enum.Enum):
 
     #: It is answered in the callback.
     NOW = enum.auto()
-    #: On the loop, once the guest is suspended: a compute needs more stack than a fiber may have.
-    HERE = enum.auto()
     #: In one of the threads that compute.
     LANE = enum.auto()
     #: In a thread that nothing else waits for: it may take any time.
@@ -50,8 +48,11 @@ def _set_input(host: GuestHost, arguments: tuple[int, ...]) -> How:
 
 
 def _by_graph(graph: GraphHandle | None) -> How:
-    """Another process is asked, or a language model's options are read, or memory for its context is made."""
-    return How.BLOCKING if graph is not None and (graph.isolated or graph.configurable) else How.NOW
+    """Another process is asked, or a language model's options are read, or memory for its context is made.
+    (In a batch it is the lane that does so.)"""
+    if graph is None or graph.batches or not (graph.isolated or graph.configurable):
+        return How.NOW
+    return How.BLOCKING
 
 
 def _compute(host: GuestHost, arguments: tuple[int, ...]) -> How:
@@ -62,7 +63,9 @@ def _compute(host: GuestHost, arguments: tuple[int, ...]) -> How:
         return How.BATCH
     if context.graph.away:
         return How.BLOCKING
-    return How.HERE if context.graph.timing.quick else How.LANE
+    # What a language model does depends on its text, of a few bytes.
+    quick = context.streaming is None and context.graph.timing.quick_for(sum(context.sizes))
+    return How.NOW if quick else How.LANE
 
 
 #: The functions that may take long; the others of every dialect are answered at once.
@@ -104,7 +107,7 @@ def _begin(function: Function, choose: Callable[[GuestHost, tuple[int, ...]], Ho
         how = choose(state.host, arguments)
         if how is How.NOW:
             return state.answer(function, arguments, caller)
-        if how is not How.HERE and state.memory is not None:
+        if state.memory is not None:
             state.memory.refresh()  # what another thread needs to know, without asking the store
         answer = functools.partial(state.answer, function, arguments, caller)
         state.run.suspend(how, answer, later(), arguments[0])

@@ -110,10 +110,6 @@ class Instance(CoreInstance, Closing):
             return
         self._free()
 
-    def __del__(self) -> None:
-        if getattr(self, "_store", None):
-            self.close()
-
     # -- making it -----------------------------------------------------------------------------------
 
     def _instantiate(self, hot: bool) -> None:

@@ -9,6 +9,7 @@ model, gets a thread that no compute waits for.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import threading
@@ -119,12 +120,13 @@ class _Threads:
         self._name = name
         self._most = most
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may close them anywhere
         self._threads = 0
         self._idle = 0
         self.running = 0
         self.queued = 0
         self._closed = False
+        _pools.add(self)
 
     def start(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
         call = _Call(function, asyncio.get_running_loop())
@@ -135,9 +137,20 @@ class _Threads:
             start = self._idle < self.queued and self._threads < self._most
             self._threads += start
         if start:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            self._start_thread()
         self._calls.put(call)
         return call.future
+
+    def _start_thread(self) -> None:
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError:  # the system has no more
+            with self._lock:
+                self._threads -= 1
+                if self._threads:
+                    return  # one that is there does it
+                self.queued -= 1
+            raise
 
     def _work(self) -> None:
         while True:
@@ -200,6 +213,23 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+#: Every pool of threads, while it is used.
+_pools: weakref.WeakSet[_Threads] = weakref.WeakSet()
+#: Seconds that a process which ends waits for what its threads still do.
+_PATIENCE = 2.0
+
+
+def _wait_at_exit() -> None:
+    """A compute that comes back to an interpreter that is no more ends the process with an abort."""
+    end = time.monotonic() + _PATIENCE
+    while any(each.running or each.queued for each in list(_pools)) and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+atexit.register(_wait_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # a forked process has none of the threads
+
 _lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Lanes] = weakref.WeakKeyDictionary()
 
 
@@ -208,10 +238,16 @@ def lanes_of_loop() -> Lanes:
     loop = asyncio.get_running_loop()
     found = _lanes.get(loop)
     if found is None:
-        found = _lanes[loop] = Lanes()
+        found = Lanes()
+        _use(loop, found)
     return found
 
 
 def set_lanes(lanes: Lanes) -> None:
     """Has the running loop use `lanes`."""
-    _lanes[asyncio.get_running_loop()] = lanes
+    _use(asyncio.get_running_loop(), lanes)
+
+
+def _use(loop: asyncio.AbstractEventLoop, lanes: Lanes) -> None:
+    _lanes[loop] = lanes
+    weakref.finalize(loop, lanes.close).atexit = False  # its threads end with it

@@ -97,7 +97,7 @@ class Run:
 
 
 async def run_fiber(
-    instance: FiberInstance, invoke: str | None, invoke_args: Sequence[Any], start: float
+    make: Callable[[], FiberInstance], invoke: str | None, invoke_args: Sequence[Any], start: float
 ) -> RunResult:
     """Runs a guest as a fiber, from its start to its end; as `Run.result`. Cancelling ends the guest."""
     exit_code: int | None = 0
@@ -105,6 +105,7 @@ async def run_fiber(
     limit: str | None = None
     value: Any = None
     try:
+        instance = make()
         await instance.start()
     except GuestExit as error:
         return _early(error.code, None, None, start, error)

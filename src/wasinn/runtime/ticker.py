@@ -54,7 +54,7 @@ class _NativeTimer:
     """A POSIX timer. Raises OSError where there is none."""
 
     def __init__(self, engine: int) -> None:
-        if sys.platform != "linux" or ctypes.sizeof(ctypes.c_long) != 8:
+        if _forked or sys.platform != "linux" or ctypes.sizeof(ctypes.c_long) != 8:
             raise OSError("no timers of this kind")
         library = ctypes.CDLL(None, use_errno=True)
         if not hasattr(library, "timer_create"):  # before glibc 2.34 it was a library of its own
@@ -81,7 +81,7 @@ class _ThreadTimer:
     def __init__(self, engine: int) -> None:
         self._engine = engine
         self.on = threading.Event()
-        threading.Thread(target=self._work, name="wasinn-ticker", daemon=True).start()
+        self._thread: threading.Thread | None = None
 
     def _work(self) -> None:
         while True:
@@ -90,10 +90,13 @@ class _ThreadTimer:
             capi.increment_epoch(self._engine)
 
     def run(self, on: bool) -> None:
-        if on:
-            self.on.set()
-        else:
+        if not on:
             self.on.clear()
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="wasinn-ticker", daemon=True)
+            self._thread.start()
+        self.on.set()
 
 
 class Ticker:
@@ -150,11 +153,16 @@ class Ticker:
         self.__init__(self._engine)  # type: ignore[misc]
 
 
+#: Whether this process was forked from one that had timers: a lock of the C library's stays held then, and
+#: to make another timer would hang.
+_forked = False
 #: Every ticker of this process.
 _all: weakref.WeakSet[Ticker] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    global _forked  # noqa: PLW0603
+    _forked = _forked or bool(_all)
     for ticker in list(_all):
         ticker.after_fork()
 

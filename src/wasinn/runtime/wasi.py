@@ -88,6 +88,11 @@ class World:
             if not name or "=" in name or "\0" in name or "\0" in value:
                 raise ConfigError(f"{name!r} = {value!r} cannot be a variable of the environment")
 
+    def may_block(self, imports: frozenset[str]) -> bool:
+        """Whether a guest that imports these may read or write what takes any time: a pipe, a slow disk."""
+        inherited = isinstance(self.stdin, str) or "inherit" in (self.stdout, self.stderr)
+        return inherited or (bool(self.directories) and "path_open" in imports)
+
 
 class Sink:
     """Where a guest's stdout or stderr goes: into `data`, or on to a file descriptor."""
@@ -164,38 +169,40 @@ class Wasi:
         self.stderr = _sink(world.stderr, control, max_output, 2) if writes else None
         self._needed = bool(imports)
         self._pump: _StdinPump | None = None
-        self._world = world
+        self._arguments = world.arguments if "args_get" in imports else ()
+        self._environment = world.environment if "environ_get" in imports else {}
+        self._directories = world.directories  # one that is not there is an error in any case
+        self._stdin = world.stdin if "fd_read" in imports else b""
         self._control = control
 
     def attach(self, store_context: int) -> None:
         """Gives the configuration to a store. Raises ConfigError for a directory that is not there, and
         GuestError where WASI would hang (`forked`)."""
-        world = self._world
         if not self._needed:
             return
-        if self.stdout or self.stderr or world.directories or world.stdin:
+        if self.stdout or self.stderr or self._directories or self._stdin:
             forked.use(forked.STREAMS)
-        if not (world.arguments or world.environment or world.directories or world.stdin):
+        if not (self._arguments or self._environment or self._directories or self._stdin):
             self._give(store_context, capi.wasi_config_new())
             return
         config = wasmtime.WasiConfig()
-        if world.arguments:
-            config.argv = list(world.arguments)
-        if world.environment:
-            config.env = list(world.environment.items())
-        for directory in world.directories:
+        if self._arguments:
+            config.argv = list(self._arguments)
+        if self._environment:
+            config.env = list(self._environment.items())
+        for directory in self._directories:
             try:
                 config.preopen_dir(str(directory.host), directory.guest, directory.writable)
             except wasmtime.WasmtimeError:
                 raise ConfigError(f"there is no directory {str(directory.host)!r}") from None
-        if world.stdin == "inherit" and self._control.deadline is None:
+        if self._stdin == "inherit" and self._control.deadline is None:
             config.inherit_stdin()
-        elif world.stdin == "inherit":
+        elif self._stdin == "inherit":
             self._pump = _StdinPump()
             config.stdin_file = self._pump.path
             self._pump.start()
-        elif world.stdin:
-            vector = ffi.bytes_to_capi(bytes(world.stdin))
+        elif self._stdin:
+            vector = ffi.bytes_to_capi(bytes(self._stdin))
             ffi.wasi_config_set_stdin_bytes(config.ptr(), vector)
         address = capi.address_of(config)
         config._consume()  # the store owns it from here

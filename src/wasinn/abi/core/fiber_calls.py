@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any
 
@@ -84,18 +84,20 @@ class Flag:
 class Values:
     """The layout of a function's parameters and results as wasmtime_val_t."""
 
-    __slots__ = ("_kinds", "_pack", "_unpack", "parameters", "results")
+    __slots__ = ("_fields", "_pack", "_unpack", "parameters", "results")
 
     def __init__(self, parameters: tuple[str, ...], results: tuple[str, ...]) -> None:
         self.parameters, self.results = len(parameters), len(results)
-        self._kinds = [_KINDS[kind][0] for kind in parameters]
+        #: A kind and a value, by turns.
+        self._fields: list[int | float] = [each for kind in parameters for each in (_KINDS[kind][0], 0)]
         self._pack = struct.Struct("<" + "".join("B7x" + _KINDS[kind][1] for kind in parameters)).pack_into
         self._unpack = struct.Struct("<" + "".join("8x" + _KINDS[kind][1] for kind in results)).unpack_from
 
-    def pack(self, buffer: Any, arguments: Iterable[int | float]) -> None:
+    def pack(self, buffer: Any, arguments: Sequence[int | float]) -> None:
         """Raises struct.error for a number that does not fit."""
-        pairs = zip(self._kinds, arguments, strict=True)
-        self._pack(buffer, 0, *[each for pair in pairs for each in pair])
+        fields = self._fields.copy()
+        fields[1::2] = arguments
+        self._pack(buffer, 0, *fields)
 
     def unpack(self, buffer: Any, offset: int) -> tuple[Any, ...]:
         return self._unpack(buffer, offset)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests a second of `wasinn serve`: guests and graphs against plain onnxruntime behind the same front end.
+
+    python benchmarks/serving/run.py [--quick] [--processes N] [--mlserver PYTHON] [CASE...]
+
+16 connections ask without a pause, from a process of their own on the same cores. The variants of a case
+take turns, round by round; the ratio is the median of the rounds' ratios. PYTHON is an interpreter with the
+packages mlserver and onnxruntime: then MLServer serves the tiny model as a peer. docs/benchmarks.md
+explains the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from measures.bed import model_file, native_session  # noqa: E402
+
+import models  # noqa: E402
+from wasinn.oip import rest  # noqa: E402
+from wasinn.oip.messages import InferRequest, WireTensor  # noqa: E402
+from wasinn.serve.sockets import listen  # noqa: E402
+
+CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, what is asked of the guest's share of the plain model's requests, and why."""
+
+    model: str
+    options: str
+    wanted: float
+    variants: tuple[str, ...] = ("plain-{}", "guest-{}", "{}")
+
+
+CASES = {
+    "tiny": Case("tiny", "", 0.6),
+    "cnn": Case("cnn", "", 0.95),
+    "mlp": Case("mlp", "?batch=true", 2.5),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument(
+        "--processes", type=int, default=0, metavar="N", help="of the server (default: 1, then 2)"
+    )
+    parser.add_argument("--mlserver", metavar="PYTHON", help="an interpreter that has mlserver")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
+    chosen = parser.parse_args()
+    rounds, seconds = (3, 1.0) if chosen.quick else (7, 3.0)
+    for processes in (chosen.processes,) if chosen.processes else (1, 2):
+        for name in chosen.cases or CASES:
+            measure(CASES[name], processes, rounds, seconds, chosen.mlserver)
+    return 0
+
+
+def measure(case: Case, processes: int, rounds: int, seconds: float, mlserver: str | None) -> None:
+    """Prints the case's rows."""
+    file = model_file(case.model)
+    lanes = max(1, (os.cpu_count() or 1) // processes)
+    body, wanted = request_of(case.model)
+    with tempfile.TemporaryDirectory() as folder:
+        payload = Path(folder) / "request"
+        payload.write_bytes(body)
+        with served(f"{case.model}={file}{case.options}", processes, lanes) as port:
+            asked = [(each.format(case.model), port) for each in case.variants]
+            peer = mlserver if case.model == "tiny" else None
+            with mlserver_of(peer, file, processes, Path(folder)) as peer_port:
+                if peer_port:
+                    asked.append(("mlserver", peer_port))
+                found: dict[str, list[dict[str, Any]]] = {name: [] for name, _ in asked}
+                for turn in range(rounds + 1):
+                    for name, at in asked:
+                        result = load(at, name, payload, 0.5 if not turn else seconds)
+                        check(name, result["answer"], wanted)
+                        if turn:  # the first is for warming up
+                            found[name].append(result)
+    plain = asked[0][0]
+    print(f"\n{case.model}, {CONNECTIONS} connections, {processes} server process(es), {lanes} lane(s) each")
+    for name, results in found.items():
+        rate, p50, p99 = (median(each[key] for each in results) for key in ("rate", "p50", "p99"))
+        ratios = [mine["rate"] / theirs["rate"] for mine, theirs in zip(results, found[plain], strict=True)]
+        low, high = min(ratios), max(ratios)
+        aim = f"  wanted {case.wanted}" if name == f"guest-{case.model}" else ""
+        print(
+            f"  {name:14} {rate:8.0f}/s  p50 {p50 * 1e3:7.2f} ms  p99 {p99 * 1e3:7.2f} ms"
+            f"  {median(ratios):5.2f} of plain ({low:.2f} to {high:.2f}){aim}",
+            flush=True,
+        )
+
+
+def request_of(model: str) -> tuple[bytes, bytes]:
+    """A request as load.py reads it, and the bytes of the answer's tensor."""
+    x = np.random.default_rng(3).random(models.MODELS[model].ports.input_dims, np.float32)
+    request = InferRequest([WireTensor("x", "FP32", x.shape, x.tobytes())], binary_output=True)
+    parts, header = rest.encode_request(request)
+    session = native_session(str(model_file(model)))
+    return f"{header}\n".encode() + b"".join(parts), session.run(None, {"x": x})[0].tobytes()
+
+
+def check(name: str, answer: str, wanted: bytes) -> None:
+    """That an answer is the runtime's: a batch may round in another way."""
+    if not np.allclose(
+        np.frombuffer(bytes.fromhex(answer), np.float32), np.frombuffer(wanted, np.float32), 1e-3, 1e-4
+    ):
+        raise SystemExit(f"{name} answered wrongly")
+
+
+def load(port: int, name: str, payload: Path, seconds: float) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        HERE / "load.py",
+        port,
+        f"/v2/models/{name}/infer",
+        payload,
+        CONNECTIONS,
+        seconds,
+    ]
+    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@contextmanager
+def served(model: str, processes: int, lanes: int) -> Iterator[int]:
+    """Server processes on one socket; its port."""
+    with listen("127.0.0.1", 0) as listening:
+        started = [
+            subprocess.Popen(
+                [sys.executable, str(HERE / "server.py"), str(listening.fileno()), str(lanes), model],
+                pass_fds=[listening.fileno()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for _ in range(processes)
+        ]
+        try:
+            for each in started:
+                assert each.stdout is not None
+                if each.stdout.readline() != b"ready\n":
+                    raise SystemExit("a server process did not start")
+            yield listening.getsockname()[1]
+        finally:
+            for each in started:
+                each.terminate()
+            for each in started:
+                each.wait()
+
+
+@contextmanager
+def mlserver_of(python: str | None, file: Path, processes: int, folder: Path) -> Iterator[int | None]:
+    """MLServer with the same model as a custom runtime; its port."""
+    if python is None:
+        yield None
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "settings.json").write_text(
+        json.dumps(
+            {
+                "host": "127.0.0.1",
+                "http_port": port,
+                "grpc_port": port + 1,
+                "metrics_port": port + 2,
+                # 0 is inference in the server's own process, else that many workers beside it.
+                "parallel_workers": 0 if processes == 1 else processes,
+                "use_structured_logging": False,
+                "debug": False,
+            }
+        )
+    )
+    (folder / "model-settings.json").write_text(
+        json.dumps(
+            {
+                "name": "mlserver",
+                "implementation": "mlserver_model.PlainModel",
+                "parameters": {"uri": str(file)},
+            }
+        )
+    )
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    command = [str(Path(python).parent / "mlserver"), "start", str(folder)]
+    with (folder / "mlserver.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if process.poll() is not None:
+                    raise SystemExit(f"mlserver ended: {(folder / 'mlserver.log').read_text()[-2000:]}")
+                if not probe.connect_ex(("127.0.0.1", port)):
+                    break
+            time.sleep(0.1)
+        time.sleep(2)
+        yield port
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
