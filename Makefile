@@ -41,10 +41,10 @@ diagnoses: $(VENV)/.test
 	$(BIN)/python benchmarks/diagnoses.py $(DIAGNOSES)
 
 # What takes too long for `make test`: random calls for ten minutes, thousands of mutated model files of
-# each encoding, and many more examples.
+# each encoding, a server under mixed load for ten minutes, and many more examples.
 soak: $(VENV)/.test
 	WASINN_FUZZ_SECONDS=$${WASINN_FUZZ_SECONDS:-600} WASINN_MUTATIONS=$${WASINN_MUTATIONS:-5000} \
-		HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
+		WASINN_LOAD_SECONDS=$${WASINN_LOAD_SECONDS:-600} HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .

@@ -152,7 +152,7 @@ def write_cnn(path: Path) -> None:
     """Convolutions of 64 channels on a picture of 64x64: some milliseconds for an input of 48 KB."""
     layers = Layers()
     x = layers.conv("x", 3, 64, 3)
-    for _ in range(2):
+    for _ in range(3):
         x = layers.conv(x, 64, 64, 3)
     layers.node("Flatten", layers.node("GlobalAveragePool", x))
     layers.write(path, [1, 3, 64, 64], [1, 64])

@@ -19,6 +19,7 @@ from machine import OtherWork, describe
 from measures import (
     adapting,
     backends,
+    batching,
     components,
     fresh,
     generate,
@@ -43,6 +44,7 @@ MEASURES: dict[str, Callable[[Effort], list[Row]]] = {
     "adapting": adapting.measure,
     "components": components.measure,
     "generate": generate.measure,
+    "batching": batching.measure,
 }
 
 

@@ -236,10 +236,10 @@ def test_a_guest_that_sleeps_holds_nobody_up(host: wasinn.Host) -> None:
 
 def test_an_endless_loop_takes_turns_and_ends_at_its_deadline(host: wasinn.Host) -> None:
     async def work() -> None:
-        spinners = [asyncio.create_task(host.run_async("@limits", ["spin"], deadline=1)) for _ in range(3)]
+        spinners = [asyncio.create_task(host.run_async("@limits", ["spin"], deadline=0.5)) for _ in range(3)]
         await asyncio.sleep(0.02)
         fiber = await Fiber.make(host)
-        for value in range(20):
+        for value in range(8):
             await fiber.add("add", value)
         assert not any(each.done() for each in spinners)
         for each in spinners:
@@ -268,7 +268,7 @@ def test_the_ticking_needs_no_thread_and_ends_when_nothing_runs(host: wasinn.Hos
 
 def test_a_long_compute_holds_nobody_up_and_ends_at_its_deadline(host: wasinn.Host) -> None:
     async def work() -> None:
-        slow = await Fiber.make(host, Limits(deadline=1))
+        slow = await Fiber.make(host, Limits(deadline=0.5))
         context = await slow.open("slow")
         slow.instance.memory[65536:131072] = bytes(65536)
         dims = slow.put(struct.pack("<2I", 256, 256))

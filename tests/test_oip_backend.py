@@ -337,13 +337,67 @@ def test_a_server_that_dies_and_comes_back_over_grpc() -> None:
     server.stop(0).wait()
 
 
-def start_grpc(port: int = 0, credentials: Any = None) -> tuple[Any, int]:
+def test_a_grpc_server_is_reached_at_once_though_a_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server, port = start_grpc()
+    np.testing.assert_array_equal(compute(load(f"grpc://127.0.0.1:{port}/m", retries=0), X)[0], X)
+    server.stop(0).wait()
+
+
+def test_a_grpc_server_that_is_far_away_is_reached() -> None:
+    server, port = start_grpc()
+    with socket.create_server(("127.0.0.1", 0)) as front:
+
+        def forward(source: socket.socket, target: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(1 << 16):
+                    time.sleep(0.4)
+                    target.sendall(data)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    near, _ = front.accept()
+                    far = socket.create_connection(("127.0.0.1", port))
+                    for ends in ((near, far), (far, near)):
+                        threading.Thread(target=forward, args=ends, daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        far_port = front.getsockname()[1]
+        load(f"grpc://127.0.0.1:{far_port}/m", retries=0, timeout=10)
+        front.shutdown(socket.SHUT_RDWR)
+    server.stop(0).wait()
+
+
+def test_a_call_that_a_grpc_server_drops_is_tried_again() -> None:
+    grpc = pytest.importorskip("grpc", reason="grpcio is not installed: wasinn[oip]")
+    drops = iter([True, True, False])
+
+    def drop(context: Any) -> None:
+        if next(drops):
+            context.abort(grpc.StatusCode.CANCELLED, "the server shuts down")
+
+    server, port = start_grpc(before=drop)
+    graph = load(f"grpc://127.0.0.1:{port}/m", retries=1)
+    quick = load_like(graph, retries=0)
+    assert "dropped the call: the server shuts down" in fails(lambda: compute(quick, X))
+    np.testing.assert_array_equal(compute(graph, X)[0], X)
+    server.stop(0).wait()
+
+
+def start_grpc(
+    port: int = 0, credentials: Any = None, before: Callable[[Any], None] = lambda context: None
+) -> tuple[Any, int]:
     """A server of gRPC with the model "m", y = x, that gives typed contents, as some servers do."""
     grpc = pytest.importorskip("grpc", reason="grpcio is not installed: wasinn[oip]")
     from wasinn.oip import grpc_codec, grpc_messages
     from wasinn.oip.messages import InferResponse
 
     def infer(message: Any, context: Any) -> Any:
+        before(context)
         (x,) = grpc_codec.request_from_message(message).inputs
         answered = InferResponse("m", [WireTensor("y", x.datatype, x.shape, x.data)])
         return grpc_codec.response_to_message(answered, raw=False)

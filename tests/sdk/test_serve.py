@@ -17,9 +17,10 @@ import wasinn
 from conftest import require_backend
 from sdk.answers import FILES, PICTURES, Answer, assert_same, host_answers
 from sdk.languages import LANGUAGES, Language
+from wasinn.oip.datatypes import unpack_bytes
 from wasinn.oip.messages import DATATYPES, InferRequest, WireTensor
 from wasinn.serve.errors import ServeError
-from wasinn.serve.guest_messages import MessageError, Refusal, decode, encode, strings
+from wasinn.serve.guest_messages import MessageError, Refusal, decode, encode
 from wasinn.serve.guest_model import ServedGuest
 from wasinn.serve.settings import GuestSource, Settings
 
@@ -89,7 +90,7 @@ def test_pictures_get_the_classes_that_the_host_gives_them(serving: Serving) -> 
     rows = zip(
         struct.unpack("<9i", answer["classes"].data),
         struct.unpack("<9f", answer["scores"].data),
-        [bytes(each).decode() for each in strings(answer["labels"].data, 9)],
+        [each.decode() for each in unpack_bytes(answer["labels"].data)],
         strict=True,
     )
     cells = [Answer(*each) for each in rows]

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,11 +22,12 @@ from typing import Any
 import pytest
 import wasmtime
 
-from wasinn import GraphSource
+from wasinn import ConfigError, GraphSource
 from wasinn.cli.serve import _guest
 from wasinn.serve import supervisor
 from wasinn.serve.plan import Plan
 from wasinn.serve.settings import Settings
+from wasinn.serve.start import _check_files
 
 #: A guest that never answers, for requests that run until something ends them.
 SPIN = '(module (memory (export "memory") 1) (func (export "_start") (loop $on (br $on))))'
@@ -145,8 +147,8 @@ def test_processes_serve_together_are_replaced_and_lose_no_request_at_the_end(
     start: Start, spin: str, tmp_path: Path
 ) -> None:
     server = start(
-        *("--graph", "digits=onnx:@digits", "--guest", spin),
-        *("--processes", "2", "--deadline", "1.5"),
+        *("--graph", "digits=onnx:@digits", "--guest", f"{spin}?deadline=0.8"),
+        *("--processes", "2"),
         grpc="0",
     )
     assert "digits: graph onnx:" in server.banner
@@ -256,7 +258,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_start_with_the_reason(tmp_path: 
         (["--guest", "g=@none"], "guest 'g': wasinn ships no guest '@none'"),
         (["--guest", "g=@identity", "--guest", "g=@infer"], "there are two guests called 'g'"),
         (["--graph", "a=@digits", "--processes", "0"], "--processes must be a whole number from 1 to 256"),
-        (["--graph", "a=@digits", "--tls-cert", __file__], "serve.tls_cert needs serve.tls_key"),
+        (["--graph", "a=@digits", "--tls-cert", __file__], "tls_cert needs tls_key as well"),
         (
             ["--graph", "a=@digits", "--tls-cert", __file__, "--tls-key", __file__],
             "are no certificate and its key",
@@ -269,6 +271,22 @@ def test_a_model_that_cannot_be_loaded_ends_the_start_with_the_reason(tmp_path: 
 )
 def test_what_is_wrong_is_said_before_a_process_starts(run: Run, options: list[str], message: str) -> None:
     assert message in run("serve", *options, fails=2)
+
+
+def test_a_key_with_a_password_is_refused_and_the_terminal_not_asked(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-passout", "pass:sesame"]
+    files = ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *new_key, *files, "-subj", "/CN=localhost"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    settings = Settings(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    with pytest.raises(ConfigError, match="the key without a password"):
+        _check_files(settings)
 
 
 def test_a_guests_options_stand_on_the_command_line_as_well() -> None:

@@ -26,9 +26,9 @@ from served_guests import (
     texts,
 )
 from wasinn import shipped
+from wasinn.oip.datatypes import unpack_bytes
 from wasinn.oip.messages import InferRequest, WireTensor
 from wasinn.serve.errors import ServeError
-from wasinn.serve.guest_messages import strings
 from wasinn.serve.guest_model import DEFAULT_MEMORY
 
 PICTURES = Path(str(shipped.resolve("@seven.png", "pictures"))).parent
@@ -105,7 +105,7 @@ def test_the_shipped_classifier(served: Models) -> None:
     ]
     best = struct.unpack("<6i", classes.data)
     assert (best[0], best[3]) == (7, 3)
-    assert [bytes(each).decode() for each in strings(labels.data, 6)] == [str(each) for each in best]
+    assert [each.decode() for each in unpack_bytes(labels.data)] == [str(each) for each in best]
     numbers = struct.unpack("<6f", scores.data)
     assert list(numbers[:3]) == sorted(numbers[:3], reverse=True)
     assert numbers[0] > 0.9

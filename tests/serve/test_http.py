@@ -104,7 +104,12 @@ def test_what_is_not_there_is_404(server: Serving, path: str, words: str) -> Non
 def test_other_methods_are_405(server: Serving) -> None:
     assert "is a POST" in server.get("/v2/models/same/infer").error
     assert server.request("DELETE", "/v2/models/same").status == 405
-    assert server.request("PUT", "/v2").json() == {"error": "PUT is not for '/v2'"}
+    assert server.request("PUT", "/v2").json() == {"error": "PUT is not for '/v2'; GET is"}
+    found = server.request("GET", "/v2/repository/models/same/unload")
+    assert (found.status, found.json()) == (
+        405,
+        {"error": "GET is not for '/v2/repository/models/same/unload'; POST is"},
+    )
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_others(server: Serving) -> None:
@@ -272,6 +277,11 @@ def test_a_form_is_415_with_the_way_out(server: Serving) -> None:
     found = server.request("POST", "/v2/models/same/infer", b"{}", form)
     assert (found.status, "-H 'Content-Type: application/json'" in found.error) == (415, True)
     assert server.request("POST", "/v2/repository/models/same/unload", b"{}", form).status == 415
+
+
+def test_a_picture_as_it_is_is_415_with_the_way_out(server: Serving) -> None:
+    found = server.request("POST", "/v2/models/same/infer", b"\x89PNG", {"Content-Type": "image/png"})
+    assert (found.status, "got 'image/png' (a file is sent as binary data" in found.error) == (415, True)
 
 
 def test_a_page_of_another_server_is_refused(server: Serving) -> None:

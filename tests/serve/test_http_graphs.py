@@ -21,13 +21,13 @@ from wasinn.serve.settings import Settings
 
 
 def test_requests_of_a_batching_graph_share_a_compute_and_no_rows(tmp_path: Path) -> None:
-    weights = np.random.default_rng(3).standard_normal((512, 512), np.float32)
+    weights = np.random.default_rng(3).standard_normal((64, 64), np.float32)
     file = tmp_path / "rows.onnx"
     file.write_bytes(
         models.onnx_model(
             [helper.make_node("MatMul", ["x", "w"], ["y"])],
-            [("x", TensorProto.FLOAT, ("n", 512))],
-            [("y", TensorProto.FLOAT, ("n", 512))],
+            [("x", TensorProto.FLOAT, ("n", 64))],
+            [("y", TensorProto.FLOAT, ("n", 64))],
             {"w": weights},
         )
     )
@@ -35,16 +35,20 @@ def test_requests_of_a_batching_graph_share_a_compute_and_no_rows(tmp_path: Path
 
         def ask(number: int) -> bool:
             rows = number % 3 + 1
-            given = np.random.default_rng(number).standard_normal((rows, 512), np.float32)
-            answer = server.infer("rows", tensor("x", "FP32", [rows, 512], given.ravel().tolist()))
-            found = np.array(answer.json()["outputs"][0]["data"], np.float32).reshape(rows, 512)
+            given = np.random.default_rng(number).standard_normal((rows, 64), np.float32)
+            answer = server.infer("rows", tensor("x", "FP32", [rows, 64], given.ravel().tolist()))
+            found = np.array(answer.json()["outputs"][0]["data"], np.float32).reshape(rows, 64)
             return bool(np.allclose(found, given @ weights, rtol=1e-4, atol=1e-3))
 
         with ThreadPoolExecutor(8) as callers:
             assert all(callers.map(ask, range(60)))
         text = server.get("/metrics").body.decode().splitlines()
-        batched = next(each for each in text if each.startswith('wasinn_batch_rows_sum{model="rows"}'))
-        assert float(batched.rsplit(" ", 1)[1]) == sum(number % 3 + 1 for number in range(60))
+        rows, batches = (
+            next(float(each.split()[1]) for each in text if each.startswith(f"wasinn_batch_rows_{what}{{"))
+            for what in ("sum", "count")
+        )
+        assert rows == sum(number % 3 + 1 for number in range(60))
+        assert batches < 60
 
 
 def test_a_language_model_takes_and_gives_texts(tmp_path: Path) -> None:

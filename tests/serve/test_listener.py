@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,23 +44,44 @@ async def echoed(connection: socket.socket) -> bytes:
         return await asyncio.wait_for(loop.sock_recv(connection, 10), 20)
 
 
-def test_too_many_open_files_are_waited_for(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(listener, "_PAUSE", 0.01)
+@contextlib.contextmanager
+def full() -> Iterator[tuple[Full, Listener]]:
+    """A full socket, and what accepts from it on the running loop."""
+    with Full() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        accepting = Listener(listening, Echo)
+        accepting.start()
+        yield listening, accepting
 
+
+@pytest.fixture
+def pause(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(listener, "_PAUSE", 0.02)
+    return 0.02
+
+
+def test_too_many_open_files_are_waited_for(pause: float, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        with Full() as listening:
-            listening.bind(("127.0.0.1", 0))
-            listening.listen()
-            accepting = Listener(listening, Echo)
-            accepting.start()
+        with full() as (listening, accepting):
             assert await echoed(socket.create_connection(listening.getsockname())) == b"hello"
             assert listening.refused >= 3
             accepting.stop()
 
     asyncio.run(scenario())
     assert "could not be accepted" in caplog.text
+
+
+def test_an_end_in_the_pause_is_an_end(pause: float, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        with full() as (listening, accepting), socket.create_connection(listening.getsockname()):
+            while not listening.refused:
+                await asyncio.sleep(0.001)
+            accepting.stop()
+            await asyncio.sleep(2 * pause)
+
+    asyncio.run(scenario())
+    assert "Exception in callback" not in caplog.text
 
 
 def test_connections_that_wait_at_the_end_are_accepted() -> None:

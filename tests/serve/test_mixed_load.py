@@ -28,7 +28,7 @@ import pytest
 import models
 from serve.test_command import Command
 
-SECONDS = float(os.environ.get("WASINN_LOAD_SECONDS", "5"))
+SECONDS = float(os.environ.get("WASINN_LOAD_SECONDS", "3"))
 CALLERS = 12
 MAX_BODY = 1 << 20
 

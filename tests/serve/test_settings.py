@@ -233,8 +233,8 @@ def test_a_wrong_guest_is_refused_by_its_key(guest: Any, message: str) -> None:
     [
         (Settings(http_port=None, grpc_port=None), "both off"),
         (Settings(http_port=8000, grpc_port=8000), "both 8000"),
-        (Settings(tls_cert=Path("c")), "serve.tls_cert needs serve.tls_key as well"),
-        (Settings(tls_key=Path("k")), "serve.tls_key needs serve.tls_cert as well"),
+        (Settings(tls_cert=Path("c")), "tls_cert needs tls_key as well"),
+        (Settings(tls_key=Path("k")), "tls_key needs tls_cert as well"),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused(settings: Settings, message: str) -> None:
@@ -372,3 +372,12 @@ def test_an_example_is_a_request_of_zeros_or_none() -> None:
     assert example({"inputs": [small, {**small, "shape": [1, 3, 224, 224]}]}) is None
     assert example({"inputs": [{**small, "datatype": "BYTES"}]}) is None
     assert example({"inputs": []}) is None
+
+
+def test_an_example_for_a_language_model_is_a_prompt() -> None:
+    prompt = {"name": "prompt", "datatype": "BYTES", "shape": [1]}
+    options = {"name": "options", "datatype": "BYTES", "shape": [1], "optional": True}
+    assert example({"inputs": [prompt, options]}) == (
+        '{"inputs":[{"name":"prompt","datatype":"BYTES","shape":[1],"data":["Once upon a time"]}]}'
+    )
+    assert example({"inputs": [{**prompt, "shape": [2]}]}) is None

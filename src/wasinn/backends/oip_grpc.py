@@ -21,10 +21,11 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     # A server that comes back is found again before the further attempts are used up.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 250),
     # What is tried again is for `retried` to say.
     ("grpc.enable_retries", 0),
+    # gRPC looks at http_proxy, which HTTP here does not.
+    ("grpc.enable_http_proxy", 0),
 ]
 
 
@@ -50,11 +51,13 @@ class GrpcClient:
         self._timeout = remote.timeout
         self._token = Token(remote.token_file)
         self._name = f"{'grpcs' if address.tls else 'grpc'}://{address.server}"
+        # By its name a pause, this is the time that making a connection may take.
+        options = [*_OPTIONS, ("grpc.min_reconnect_backoff_ms", max(1, round(remote.timeout * 1000)))]
         if address.tls:
             credentials = grpc.ssl_channel_credentials(_certificates(remote))
-            self._channel: Any = grpc.secure_channel(address.server, credentials, _OPTIONS)
+            self._channel: Any = grpc.secure_channel(address.server, credentials, options)
         else:
-            self._channel = grpc.insecure_channel(address.server, _OPTIONS)
+            self._channel = grpc.insecure_channel(address.server, options)
         self._metadata = self._method("ModelMetadata")
         self._infer = self._method("ModelInfer")
 
@@ -107,6 +110,8 @@ class GrpcClient:
         said = one_line(error.details() or "") if hasattr(error, "details") else ""
         if code is self._codes.UNAVAILABLE:
             return ConnectionFailed(f"{self._name} cannot be reached: {said}")
+        if code is self._codes.CANCELLED:  # not by us: a server that shuts down drops what it had not begun
+            return ConnectionFailed(f"{self._name} dropped the call: {said}")
         if code is self._codes.DEADLINE_EXCEEDED:
             return runtime_error(f"{self._name} has not answered in {self._timeout:g} s: {said}")
         text = f"{self._name} answered {code.name}: {said}"

@@ -39,7 +39,10 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.set_defaults(command=run)
     parser.add_argument(
-        "models", metavar="MODEL", nargs="+", help="[ENCODING:]PATH[,PATH], or @NAME of a shipped model"
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help="[ENCODING:]PATH[,PATH], oip:URL, or @NAME of a shipped model",
     )
     parser.add_argument("--backend", metavar="NAME", help="load it by this backend, not by the default one")
     shown = parser.add_mutually_exclusive_group()

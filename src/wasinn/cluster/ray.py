@@ -84,7 +84,7 @@ def infer(
     `runtime_env`, ...).
 
     Raises ConfigError for a mistake in an option. What only an actor can see (a graph that cannot be loaded,
-    say) ends the job where the dataset is computed: Ray's RayTaskError, whose text ends with ours.
+    say) ends the job where the dataset is computed: Ray's RayTaskError, whose text has ours in it.
     """
     source = absolute(GraphSource.parse(graph) if isinstance(graph, str) else graph)
     if isinstance(together, bool) or not isinstance(together, int) or together < 1:

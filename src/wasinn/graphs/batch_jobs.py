@@ -59,6 +59,7 @@ class Job:
 
     @property
     def over(self) -> bool:
+        """Whether it has its outputs or its error."""
         return self.state == DONE
 
 

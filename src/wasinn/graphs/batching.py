@@ -16,7 +16,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from wasinn.errors import runtime_error
 from wasinn.graphs.batch_jobs import DONE, QUEUED, TAKEN, Done, Job, Outputs, Running, tell
@@ -245,7 +244,7 @@ class Queue:
 
 
 #: A fork has no threads but the one that forked: its queues begin anew.
-_all: weakref.WeakSet[Any] = weakref.WeakSet()
+_all: weakref.WeakSet[Queue] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

@@ -34,6 +34,7 @@ from wasinn.errors import WasiNNError, runtime_error, unsupported
 from wasinn.graphs.channel import AVAILABLE, Channel, Disconnected
 from wasinn.graphs.messages import LoadRequest
 from wasinn.graphs.worker_process import WorkerProcess
+from wasinn.spec import ErrorCode
 
 #: The longest path that a Unix socket can have, on all systems.
 _MAX_PATH = 100
@@ -135,7 +136,8 @@ class SharedWorkers:
         except WasiNNError as error:
             user.send({"answer": number, "error": [int(error.code), error.reason]})
         except Exception as error:
-            user.send({"answer": number, "error": [int(_FAULT.code), f"{type(error).__name__}: {error}"]})
+            fault = [int(ErrorCode.RUNTIME_ERROR), f"{type(error).__name__}: {error}"]
+            user.send({"answer": number, "error": fault})
         finally:
             with self._lock:
                 group.waiting.discard(waiting)
@@ -292,9 +294,6 @@ class _Share:
         self.users: set[_User] = set()
         self.busy: set[_User] = set()
         self.retired = False
-
-
-_FAULT = runtime_error("")
 
 
 def _thread(target: Any, *arguments: Any) -> None:

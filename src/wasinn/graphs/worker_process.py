@@ -168,14 +168,8 @@ class WorkerProcess(Worker):
         if self._killed:
             return f"the worker process was ended while {doing}"
         if self._cause is None:
-            how = f"exit code {code}"
-            if code < 0:
-                with contextlib.suppress(ValueError):
-                    how = signal.Signals(-code).name
-                if how == "SIGKILL":
-                    how += " (was the system short of memory?)"
             last = self._last_words()
-            self._cause = how + (f"; it said: {last}" if last else "")
+            self._cause = cause(code) + (f"; it said: {last}" if last else "")
         return f"the worker process died while {doing}: {self._cause}"
 
     def _last_words(self) -> str:
@@ -188,6 +182,17 @@ class WorkerProcess(Worker):
                 return ""
         lines = [line for line in text.splitlines() if line.strip()]
         return one_line(lines[-1], 300) if lines else ""
+
+
+def cause(code: int) -> str:
+    """Why a process ended, by its return code: "SIGSEGV", "exit code 1"."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+    return name + (" (was the system short of memory?)" if name == "SIGKILL" else "")
 
 
 #: Every worker of this process.

@@ -186,14 +186,14 @@ SERVICE = f"{_PACKAGE}.GRPCInferenceService"
 
 
 class Method(NamedTuple):
-    """A method's messages. `streaming`: both sides send as many as they like."""
+    """A method's messages; of ModelStreamInfer both sides send as many as they like."""
 
     request: Any
     response: Any
-    streaming: bool = False
 
     @staticmethod
     def path(name: str) -> str:
+        """A method's path, as gRPC calls it."""
         return f"/{SERVICE}/{name}"
 
 
@@ -204,7 +204,7 @@ METHODS: dict[str, Method] = {
     "ServerMetadata": Method(ServerMetadataRequest, ServerMetadataResponse),
     "ModelMetadata": Method(ModelMetadataRequest, ModelMetadataResponse),
     "ModelInfer": Method(ModelInferRequest, ModelInferResponse),
-    "ModelStreamInfer": Method(ModelInferRequest, ModelStreamInferResponse, streaming=True),
+    "ModelStreamInfer": Method(ModelInferRequest, ModelStreamInferResponse),
     "RepositoryIndex": Method(RepositoryIndexRequest, RepositoryIndexResponse),
     "RepositoryModelLoad": Method(RepositoryModelLoadRequest, RepositoryModelLoadResponse),
     "RepositoryModelUnload": Method(RepositoryModelUnloadRequest, RepositoryModelUnloadResponse),

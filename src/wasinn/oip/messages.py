@@ -60,6 +60,8 @@ class InferRequest:
 
 @dataclass(frozen=True, slots=True)
 class InferResponse:
+    """The answer of a model, its outputs in the order that was asked for."""
+
     model_name: str
     outputs: Sequence[WireTensor]
     model_version: str = ""

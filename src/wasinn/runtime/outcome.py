@@ -102,10 +102,14 @@ def trap_of(reason: Exception, limit: str | None, limits: Limits, refused_growth
     if kind in ("stack", "fuel", "memory"):
         return GuestTrap(Trap(kind, _limit_message(kind, limits), backtrace), kind)
     if refused_growth and limits.max_memory is not None:
-        message = f"{_limit_message('memory', limits)} ({refused_growth} times refused more; then: {kind})"
+        message = f"{_limit_message('memory', limits)} (refused more {_times(refused_growth)}; then: {kind})"
         return GuestTrap(Trap("memory", message, backtrace), "memory")
     message = _TOO_MUCH_DATA if kind == "too_much_data" else _short(text)
     return GuestTrap(Trap(kind, message, backtrace))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 #: `hosting.explain_trap` says more, to a component.

@@ -17,6 +17,7 @@ from wasinn.runtime.guest import Guest
 from wasinn.runtime.instance import Instance
 from wasinn.runtime.limits import RunControl
 from wasinn.runtime.outcome import GuestExit, GuestTrap, RunResult, Trap
+from wasinn.runtime.served import HANDLE
 
 logger = logging.getLogger("wasinn.host")
 
@@ -137,13 +138,16 @@ async def _call_fiber(instance: FiberInstance, invoke: str | None, invoke_args: 
 
 def _warn_of_nothing(guest: Guest) -> None:
     """A line in the log about a guest in which nothing was called."""
-    if not guest.has_start:
-        names = ", ".join(name for name in sorted(guest.functions) if name != "_initialize")
-        logger.warning(
-            "%s has no _start, so nothing was called; its functions can be invoked: %s",
-            guest.name,
-            names or "it exports none",
-        )
+    if guest.has_start:
+        return
+    names = ", ".join(name for name in sorted(guest.functions) if name != "_initialize")
+    served = "; wasinn serve --guest NAME=FILE answers requests with it" if HANDLE in guest.functions else ""
+    logger.warning(
+        "%s has no _start, so nothing was called; its functions can be invoked: %s%s",
+        guest.name,
+        names or "it exports none",
+        served,
+    )
 
 
 def _as_text(value: Any) -> str | None:

@@ -279,6 +279,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
         )
     elif error.status_code == 405:
         reason = f"{request.method} is not for {path!r}"
+        allowed = sorted({*(error.headers or {}).get("Allow", "").split(", ")} - {"", "HEAD"})
+        if allowed:
+            reason += f"; {' and '.join(allowed)} {'is' if len(allowed) == 1 else 'are'}"
         if request.method == "POST" and path.startswith("/v2/models/"):
             reason += "; an infer request goes to /v2/models/NAME/infer"
     return JSONResponse({"error": reason}, error.status_code, error.headers)

@@ -17,6 +17,7 @@ class Tokens:
 
     @property
     def wanted(self) -> bool:
+        """Whether callers need one."""
         return bool(self._tokens)
 
     def check(self, authorization: bytes | str | None) -> None:

@@ -54,9 +54,15 @@ def banner(
 
 
 def example(metadata: Mapping[str, Any]) -> str | None:
-    """A small request for a model, of zeros, as JSON; None where it would fill the screen or say nothing."""
-    inputs = []
+    """A small request for a model, of zeros or a prompt, as JSON; None where it would fill the screen or say
+    nothing."""
+    inputs: list[dict[str, Any]] = []
     for each in metadata.get("inputs", ()):
+        if each.get("optional"):
+            continue
+        if each["name"] == "prompt" and each["datatype"] == "BYTES" and list(each["shape"]) == [1]:
+            inputs.append({"name": "prompt", "datatype": "BYTES", "shape": [1], "data": ["Once upon a time"]})
+            continue
         shape = [1 if size < 0 else size for size in each["shape"]]
         count = math.prod(shape)
         if each["datatype"] == "BYTES" or DATATYPES.get(each["datatype"]) is None or count > _MOST_ELEMENTS:

@@ -15,8 +15,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 #: What `Content-Encoding` may say, as zlib's `wbits`: either header is told by its first bytes.
 _ENCODINGS = {"gzip": 32 + 15, "deflate": 32 + 15}
-#: Bodies beyond which the bytes of all together are counted.
-_COUNTED = 1 << 16
+#: Bytes of a body up to which it does not count among those that a process holds.
+UNCOUNTED = 1 << 16
 
 
 class GoneError(Exception):
@@ -43,6 +43,7 @@ class Budget:
         self.held += size
 
     def give_back(self, size: int) -> None:
+        """So many bytes that were taken are held no more."""
         self.held -= size
 
 
@@ -75,7 +76,7 @@ class Body:
         size = int(length)
         if size > self._limit:
             raise self._too_large(f"{size} bytes")
-        if size > _COUNTED:
+        if size > UNCOUNTED:
             self._count(size)
 
     async def read(self) -> bytes:
@@ -112,7 +113,7 @@ class Body:
 
     def holds(self, size: int) -> None:
         """The body has, or has become, so many bytes. Raises ServeError (429)."""
-        if size > max(self._counted, _COUNTED):
+        if size > max(self._counted, UNCOUNTED):
             self._count(size - self._counted)
 
     def free(self) -> None:
@@ -133,6 +134,7 @@ class Body:
 
 
 def slow_body(seconds: float) -> ServeError:
+    """The refusal (408) of a body that has not come in `seconds`."""
     return ServeError(408, f"the request's body was not there after {seconds:g} s (body_timeout)")
 
 

@@ -111,14 +111,3 @@ class Child:
         """Sends a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-
-
-def cause(code: int) -> str:
-    """Why a process ended, by its return code: "SIGSEGV", "exit code 1"."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-    return name + (" (was the system short of memory?)" if name == "SIGKILL" else "")

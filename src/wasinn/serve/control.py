@@ -58,6 +58,7 @@ class Line:
         return found if isinstance(found, dict) else None
 
     def close(self) -> None:
+        """Ends it: the other end's `receive` gives None."""
         self._writer.close()
 
 

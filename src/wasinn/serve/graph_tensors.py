@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from wasinn.backends.base import Execution, Graph
 from wasinn.errors import WasiNNError, invalid_argument
 from wasinn.oip.datatypes import DATATYPE_OF, TYPE_OF, check_data, pack_bytes, unpack_bytes
-from wasinn.oip.errors import OipError
+from wasinn.oip.errors import OipError, shown
 from wasinn.oip.messages import InferRequest, RequestedOutput, WireTensor
 from wasinn.tensors import MAX_RANK, Tensor, TensorSpec, check_size, element_count, fit, format_dims
 
@@ -124,9 +124,8 @@ def _by_name(specs: Sequence[TensorSpec]) -> dict[str, int]:
 
 
 def _no_port(direction: str, name: str, specs: Sequence[TensorSpec]) -> str:
-    shown = name if len(name) <= 80 else name[:77] + "..."
     known = ", ".join(f"{spec.name!r} ({_wanted(spec)})" for spec in specs[:16])
-    return f"the model has no {direction} {shown!r}; it has: {known}"
+    return f"the model has no {direction} {shown(name)}; it has: {known}"
 
 
 def _wanted(spec: TensorSpec) -> str:

@@ -8,14 +8,12 @@ import asyncio
 
 import grpc
 
-from wasinn.serve.body import slow_body
+from wasinn.serve.body import UNCOUNTED, slow_body
 from wasinn.serve.errors import ServeError
 from wasinn.serve.frontend import Frontend
 
 #: Seconds after which a message counts as slow: until it is there it may be of any size.
 _SLOW = 0.05
-#: Messages beyond so many bytes count among the bodies that a process holds.
-_COUNTED = 1 << 16
 
 
 class Message:
@@ -55,7 +53,7 @@ class Message:
         if content is grpc.aio.EOF:
             raise ServeError(400, "the call has no message")
         self.free()
-        if len(content) > _COUNTED:
+        if len(content) > UNCOUNTED:
             self._count(len(content))
         return bytes(content)
 

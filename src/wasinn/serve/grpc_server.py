@@ -40,19 +40,17 @@ class GrpcServer:
         await self._server.stop(grace)
 
 
-def make_grpc_server(
-    frontend: Frontend, settings: Settings, address: str, reuse_port: bool = True
-) -> GrpcServer:
+def make_grpc_server(frontend: Frontend, settings: Settings, address: str) -> GrpcServer:
     """A server for `address` ("127.0.0.1:8001", "[::]:8001"; port 0 is any that is free).
 
-    `reuse_port`: other processes may listen there as well, and the system shares out the connections. With
+    Other processes may listen there as well, and the system shares out the connections. With
     `settings.tls_cert` and `tls_key` it speaks TLS only. To be called where the event loop runs. Raises
     ConfigError for an address that cannot be had, and for a certificate or a key that does not do.
     """
     server = grpc.aio.server(
         handlers=(InferenceHandler(frontend), HealthHandler(frontend)),
         options=(
-            ("grpc.so_reuseport", int(reuse_port)),
+            ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", settings.max_body),
             ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_time_ms", _PING_AFTER),

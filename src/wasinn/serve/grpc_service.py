@@ -27,7 +27,6 @@ from wasinn.serve.grpc_stream import serve_stream
 #: Calls that probes make, which have no token and would fill the log.
 _OPEN = ("ServerLive", "ServerReady")
 
-
 #: What to use for a method that other servers have.
 _INSTEAD = {
     "ModelConfig": "ModelMetadata says what a model takes and gives",

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from wasinn.oip.datatypes import count, walk_bytes
 from wasinn.oip.messages import WireTensor
 from wasinn.serve.errors import ServeError
-from wasinn.serve.guest_messages import strings
 
 #: Where the guest sees the folder.
 FOLDER = "/request"
@@ -43,19 +43,19 @@ def write_files(tensors: Sequence[WireTensor]) -> Path:
 
 
 def _content(tensor: WireTensor) -> bytes | memoryview:
+    """What its file holds. The data of a request were held against its shape when it was decoded."""
     if tensor.datatype != "BYTES":
         return tensor.data
-    found = strings(tensor.data, 2)
-    if len(found) != 1:
-        count = 1
-        for dim in tensor.shape:
-            count *= dim
+    elements = count(tensor.shape)
+    if elements != 1:
         raise ServeError(
             400,
-            f"the input {tensor.name!r} is of {count} elements of BYTES, and this guest reads one as a file",
+            f"the input {tensor.name!r} is of {elements} elements of BYTES, and this guest reads one as a "
+            "file",
         )
-    return found[0]
+    return next(iter(walk_bytes(tensor.data)))
 
 
 def remove(folder: Path) -> None:
+    """Deletes a folder of `write_files`, if it is there."""
     shutil.rmtree(folder, ignore_errors=True)

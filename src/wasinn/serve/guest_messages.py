@@ -18,6 +18,8 @@ import struct
 from collections.abc import Sequence
 
 from wasinn.errors import Error
+from wasinn.oip.datatypes import check_data
+from wasinn.oip.errors import OipError
 from wasinn.oip.messages import DATATYPES, WireTensor
 
 MAGIC = b"wnt1"
@@ -29,10 +31,7 @@ MOST_DIMS = 32
 
 _HEAD = struct.Struct("<4sI")
 _TENSOR = struct.Struct("<IIIIQ")
-_U32 = struct.Struct("<I")
 _PADDING = tuple(bytes(-size % 8) for size in range(8))
-#: The bytes of an element, for `_data_length`.
-_SIZES = {name: size for name, size in DATATYPES.items() if size is not None}
 
 
 class MessageError(Error):
@@ -145,7 +144,10 @@ def _tensor(view: memoryview, at: int, where: str) -> tuple[WireTensor, int]:
             f"{where} ({name!r}): there is no datatype {datatype!r}; there are {', '.join(DATATYPES)}"
         )
     data = view[start:stop]
-    _check_size(shape, datatype, data, f"{where} ({name!r})")
+    try:
+        check_data(where, name, datatype, shape, data)
+    except OipError as error:
+        raise MessageError(str(error)) from None
     return WireTensor(name, datatype, shape, data), following
 
 
@@ -154,43 +156,3 @@ def _text(data: memoryview, where: str, what: str) -> str:
         return str(data, "utf-8")
     except UnicodeDecodeError:
         raise MessageError(f"the {what} of {where} is not UTF-8: {bytes(data[:40])!r}") from None
-
-
-def _check_size(shape: tuple[int, ...], datatype: str, data: memoryview, where: str) -> None:
-    elements = 1
-    for dim in shape:
-        elements *= dim
-    size = _SIZES.get(datatype)
-    if size is None:
-        _check_strings(elements, data, where)
-    elif elements * size != len(data):
-        raise MessageError(
-            f"{where}: {datatype} {list(shape)} takes {elements * size} bytes, and it has {len(data)}"
-        )
-
-
-def _check_strings(elements: int, data: memoryview, where: str) -> None:
-    """Whether data are so many elements of BYTES: each its length in a u32, then its content."""
-    at = found = 0
-    total = len(data)
-    while at < total:
-        if total - at < _U32.size:
-            raise MessageError(f"{where}: element {found} of BYTES ends within its length")
-        at += _U32.size + _U32.unpack_from(data, at)[0]
-        found += 1
-    if at != total:
-        raise MessageError(f"{where}: element {found - 1} of BYTES ends after the data")
-    if found != elements:
-        raise MessageError(f"{where}: its shape is of {elements} elements of BYTES, and its data of {found}")
-
-
-def strings(data: bytes | memoryview, most: int = 1) -> list[memoryview]:
-    """The first `most` elements of BYTES data that is well-formed, as that of a request is."""
-    view = memoryview(data).cast("B")
-    found: list[memoryview] = []
-    at = 0
-    while at < len(view) and len(found) < most:
-        start = at + _U32.size
-        at = start + int(_U32.unpack_from(view, at)[0])
-        found.append(view[start:at])
-    return found

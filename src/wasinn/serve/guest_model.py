@@ -115,7 +115,6 @@ class ServedGuest:
         assert isinstance(self.guest, Guest)
         parts, size = encode(tensors)
         try:
-            assert isinstance(self.guest, Guest)
             instance = await self._host.start_fiber(self.guest, self._world, limits)
         except (GuestTrap, GuestExit) as error:
             raise self._ended(error, error.stderr, "while it was started") from error

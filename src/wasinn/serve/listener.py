@@ -40,8 +40,8 @@ class Listener:
 
     def start(self) -> None:
         """Begins to accept."""
-        self._listening.setblocking(False)
-        if not self._closed:
+        if not self._closed:  # it may have been stopped in the pause
+            self._listening.setblocking(False)
             self._loop.add_reader(self._listening, self._accept)
 
     def stop(self) -> None:

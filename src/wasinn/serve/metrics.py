@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from wasinn.runtime.limits import controls
+
 if TYPE_CHECKING:
     from wasinn.serve.repository import Repository
 
@@ -105,6 +107,12 @@ class Metrics:
         self.pool_used = self._gauge("wasinn_executions_used", "Executions of a graph that requests hold")
         self.pool_idle = self._gauge("wasinn_executions_idle", "Executions of a graph that are kept")
         self.ready = self._gauge("wasinn_model_ready", "Processes in which a model is ready")
+        self.instances = Gauge(
+            "wasinn_guest_instances",
+            "Instances of guests that are open; each process has a pool of 1500",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
 
     def _gauge(self, name: str, text: str) -> Any:
         return Gauge(name, text, ["model"], registry=self._own, multiprocess_mode="livesum")
@@ -124,6 +132,7 @@ class Metrics:
 
     def refresh(self, repository: Repository) -> None:
         """Writes the gauges."""
+        self.instances.set(len(controls))
         for name, entry in repository.entries.items():
             self.running.labels(name).set(entry.gate.running)
             self.waiting.labels(name).set(entry.gate.waiting)

@@ -27,6 +27,7 @@ class Pool:
 
     @property
     def idle(self) -> int:
+        """Executions that wait for a request."""
         return len(self._idle)
 
     def take(self) -> Execution | None:

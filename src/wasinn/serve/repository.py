@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from wasinn.backends.common import one_line
 from wasinn.errors import ConfigError, Error, WasiNNError
+from wasinn.oip.errors import shown
 from wasinn.runtime.embedding import Host
 from wasinn.runtime.lanes import Lanes, lanes_of_loop
 from wasinn.serve.admission import Gate
@@ -64,6 +65,7 @@ class Entry:
 
     @property
     def model(self) -> ServedModel | None:
+        """The model that answers now, None where none does."""
         return None if self.slot is None else self.slot.model
 
     def take(self) -> Slot:
@@ -140,11 +142,9 @@ class Repository:
         found = self.entries.get(name)
         if found is None:
             known = ", ".join(sorted(self.entries)[:20]) or "none"
-            raise ServeError(404, f"there is no model {_short(name)!r}; this server has: {known}")
+            raise ServeError(404, f"there is no model {shown(name)}; this server has: {known}")
         if version not in ("", VERSION):
-            raise ServeError(
-                404, f"model {name!r} has no version {_short(version)!r}; it has one, {VERSION!r}"
-            )
+            raise ServeError(404, f"model {name!r} has no version {shown(version)}; it has one, {VERSION!r}")
         return found
 
     def serving(self, name: str, version: str = "") -> Entry:
@@ -271,7 +271,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, Error):
         return one_line(error)
     return f"a fault of the server ({type(error).__name__}); its log says more"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -19,7 +19,7 @@ Headers = list[tuple[bytes, bytes]]
 #: names; these only where that server allows it.
 _MEDIA_TYPES = ("application/json", "application/octet-stream")
 
-_JSON = (b"content-type", b"application/json")
+JSON_TYPE = (b"content-type", b"application/json")
 
 
 class RequestHeaders:
@@ -86,10 +86,13 @@ class RequestHeaders:
             return
         found = self.media_type.partition(b";")[0].strip().lower().decode("latin-1")
         if found not in _MEDIA_TYPES:
+            way = "with curl: -H 'Content-Type: application/json'"
+            if found.startswith(("image/", "audio/", "multipart/")):
+                way = "a file is sent as binary data of a BYTES tensor, behind JSON that says so"
             raise ServeError(
                 415,
                 f"Content-Type is application/json, or application/octet-stream with binary tensor data; got "
-                f"{found[:80]!r} (with curl: -H 'Content-Type: application/json')",
+                f"{found[:80]!r} ({way})",
             )
 
     def binary_header_length(self) -> int | None:
@@ -141,7 +144,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers | Non
     """A whole answer of JSON."""
     length = (b"content-length", str(len(body)).encode())
     await send(
-        {"type": "http.response.start", "status": status, "headers": [_JSON, length, *(headers or [])]}
+        {"type": "http.response.start", "status": status, "headers": [JSON_TYPE, length, *(headers or [])]}
     )
     await send({"type": "http.response.body", "body": body})
 

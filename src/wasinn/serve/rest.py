@@ -16,7 +16,7 @@ from wasinn.oip.rest import HEADER_LENGTH, Parts, decode_request, encode_respons
 from wasinn.serve.body import Body, GoneError, Receive, check_encoding, slow_body, unpack
 from wasinn.serve.errors import ServeError
 from wasinn.serve.frontend import CLIENT_CLOSED, Frontend
-from wasinn.serve.requests import RequestHeaders, Scope, Send, client_of, send_error
+from wasinn.serve.requests import JSON_TYPE, RequestHeaders, Scope, Send, client_of, send_error
 from wasinn.serve.watch import Watched
 
 logger = logging.getLogger("wasinn.serve")
@@ -29,7 +29,6 @@ _LARGE = 1 << 12
 _LARGE_JSON = 1 << 20
 
 _HEADER_LENGTH = HEADER_LENGTH.lower().encode()
-_JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 
 _PREFIX, _SUFFIX = "/v2/models/", "/infer"
@@ -55,6 +54,7 @@ class InferEndpoint:
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders, name: str, version: str
     ) -> None:
+        """Answers a POST to a model's `/infer`, whatever comes of it, and writes its line of the log."""
         frontend = self._frontend
         began = time.perf_counter()
         status, sent, kind, request_id = 200, 0, "", ""
@@ -159,7 +159,7 @@ async def _answer(send: Send, parts: Parts, header_length: int | None, close: bo
     """Sends an answer; the bytes of its body."""
     size = sum(map(len, parts))
     headers = [
-        _JSON if header_length is None else _BINARY,
+        JSON_TYPE if header_length is None else _BINARY,
         (b"content-length", str(size).encode()),
     ]
     if header_length is not None:

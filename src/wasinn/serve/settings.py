@@ -22,9 +22,9 @@ class DeclaredTensor:
 class GuestSource:
     """A guest that is served as a model. `file`: a path or @NAME.
 
-    `input`: how a command gets the tensors: "stdin" (a message of docs/serving.md) or "files" (a folder
-    /request with a file for each). `args` follow the guest's name. `deadline`, `max_memory` and
-    `max_concurrency` take the place of the server's own.
+    `input`: how a command gets the tensors: "stdin" (a message of docs/serving-guests.md) or "files" (a
+    folder /request with a file for each). `args` follow the guest's name. `deadline` (seconds), `max_memory`
+    (bytes), `max_concurrency` and `max_queue` take the place of the server's own.
     """
 
     file: str
@@ -47,8 +47,9 @@ class Settings:
 
     `max_concurrency`: requests that a process works on at once for each model; `max_queue`: those that wait
     for that, beyond which 429 is answered; one that has waited `queue_timeout` gets 503. `max_body`: of a
-    request. `deadline`: of one request, guest and compute included. `tokens`: one of them is wanted as
-    `Authorization: Bearer TOKEN`; none is no such check.
+    request, which must be there after `body_timeout` (else 408). `max_connections`: of a process, over each
+    protocol. `deadline`: of one request, guest and compute included. `drain_timeout`: for what runs when the
+    server is to end. `tokens`: one of them is wanted as `Authorization: Bearer TOKEN`; none is no such check.
     """
 
     host: str = "127.0.0.1"

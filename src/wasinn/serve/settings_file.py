@@ -45,7 +45,10 @@ def check_settings(settings: Settings) -> Settings:
         raise ConfigError(f"http_port and grpc_port are both {settings.http_port}: they need a port each")
     for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if getattr(settings, key) is not None and getattr(settings, other) is None:
-            raise ConfigError(f"serve.{key} needs serve.{other} as well: a certificate and its key")
+            raise ConfigError(
+                f"{key} needs {other} as well, a certificate and its key: --tls-cert and --tls-key, or "
+                "tls_cert and tls_key in [serve]"
+            )
     return settings
 
 

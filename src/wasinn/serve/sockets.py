@@ -36,8 +36,8 @@ def reserve(host: str, port: int, key: str = "grpc_port") -> socket.socket:
 def shut_door(listening: socket.socket) -> None:
     """Has the system drop whatever comes to a listening socket from now on, in every process that has it.
 
-    What waits can still be accepted. A caller who comes now is refused a second later, when it tries again and
-    the socket is closed; without this, its connection could be made and then broken off, request and all,
+    What waits can still be accepted. A caller who comes now is refused a second later, when it tries again
+    and the socket is closed; without this, its connection could be made and then broken off, request and all,
     between the last look and the close. Where the system has no such filters nothing happens."""
     if not sys.platform.startswith("linux"):
         return
@@ -55,14 +55,16 @@ _SO_ATTACH_FILTER = 26
 
 def address_of(bound: socket.socket) -> str:
     """`127.0.0.1:8000` or `[::1]:8000`."""
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return _joined(*bound.getsockname()[:2])
 
 
 def reachable(bound: socket.socket) -> str:
     """The address that a program on this machine can use: that of a socket on all addresses is no address."""
     host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return _joined({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+
+
+def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -74,10 +76,7 @@ def is_loopback(bound: socket.socket) -> bool:
 def _bound(host: str, port: int, key: str, reuse_port: bool) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (
-        OSError,
-        UnicodeError,
-    ) as error:  # a name that is too long is no UnicodeError's fault, but raises it
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that is too long
         raise ConfigError(f"host {host!r} is no address of this machine: {error}") from None
     family, kind, protocol, _, address = found[0]
     bound = socket.socket(family, kind, protocol)

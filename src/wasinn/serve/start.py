@@ -62,9 +62,11 @@ def _check_files(settings: Settings) -> None:
             raise ConfigError(f"guest {name!r}: {error}") from None
     if settings.tls_cert is not None:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
-        except (ssl.SSLError, OSError) as error:
+            # The password is what keeps Python from asking the terminal for one.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+        except (ssl.SSLError, OSError, ValueError) as error:
             raise ConfigError(
                 f"tls_cert {settings.tls_cert} and tls_key {settings.tls_key} are no certificate and its key "
-                f"(PEM): {error}"
+                f"(PEM; the key without a password): {error}"
             ) from None

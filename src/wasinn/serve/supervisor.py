@@ -17,7 +17,8 @@ from typing import Any
 from wasinn.errors import Error
 from wasinn.graphs import channel
 from wasinn.graphs.shared_workers import SharedWorkers
-from wasinn.serve.child import Child, cause
+from wasinn.graphs.worker_process import cause
+from wasinn.serve.child import Child
 from wasinn.serve.control import error_fields
 from wasinn.serve.errors import ServeError
 from wasinn.serve.plan import Plan

@@ -8,18 +8,16 @@ themselves into a list, and a sweep some times a second looks after those that a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-#: An ASGI application's.
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+from wasinn.serve.body import Receive
 
 #: Seconds between two sweeps.
 INTERVAL = 0.05
 
 
 class Watched:
-    """A request. `reason` is why it was cancelled, or None: "slow" or "gone"."""
+    """A request. `reason` is why it was cancelled, or None: "slow", "gone", or "closing"."""
 
     __slots__ = ("began", "listener", "reading", "reason", "receive", "task")
 
@@ -33,6 +31,7 @@ class Watched:
         self.reason: str | None = None
 
     def cancel(self, reason: str) -> None:
+        """Cancels its task, unless that has been done; `reason` is kept."""
         if self.reason is None:
             self.reason = reason
             self.task.cancel(reason)
@@ -59,6 +58,7 @@ class Watch:
             self._timer = self._loop.call_later(INTERVAL, self._sweep)
 
     def begin(self, receive: Receive) -> Watched:
+        """Watches the running task, whose request's messages `receive` gives."""
         task = asyncio.current_task()
         assert task is not None
         watched = Watched(task, receive, task.get_loop().time())
@@ -66,6 +66,7 @@ class Watch:
         return watched
 
     def end(self, watched: Watched) -> None:
+        """Looks after a request no more. May be called twice."""
         self._watched.discard(watched)
         if watched.listener is not None:
             watched.listener.cancel()

@@ -101,6 +101,7 @@ call_unchecked = freed("wasmtime_func_call_unchecked", _PTR, _PTR, _PTR, _PTR, _
 
 _global_get = kept("wasmtime_global_get", None, _PTR, _PTR, _PTR)
 wasi_config_new = kept("wasi_config_new", _PTR)
+wasi_set_argv = kept("wasi_config_set_argv", ctypes.c_bool, _PTR, _SIZE, _PTR)
 wasi_set_stdout = kept("wasi_config_set_stdout_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
 wasi_set_stderr = kept("wasi_config_set_stderr_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
 trap_new = kept("wasmtime_trap_new", _PTR, ctypes.c_char_p, _SIZE)
