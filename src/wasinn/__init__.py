@@ -7,7 +7,7 @@ from wasinn.contracts.parse import read_contract
 from wasinn.errors import BackendError, ConfigError, Error, GuestError, WasiNNError
 from wasinn.graphs.permissions import Permissions
 from wasinn.graphs.source import GraphSource
-from wasinn.host import Stats
+from wasinn.handles import Stats
 from wasinn.runtime.component_guest import ComponentGuest
 from wasinn.runtime.component_instance import ComponentInstance
 from wasinn.runtime.direct import DirectGraph

@@ -17,7 +17,7 @@ from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal, table
 from wasinn.errors import ConfigError
 from wasinn.graphs.config import Config, parse_backends, read_config
 from wasinn.graphs.source import OPTION_NAMES, GraphSource, parse_named, parse_wasmedge, parse_wasmtime
-from wasinn.host import Stats
+from wasinn.handles import Stats
 from wasinn.runtime.embedding import Host
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult

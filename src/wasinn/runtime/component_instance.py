@@ -16,7 +16,8 @@ from wasinn.abi.component import hosting
 from wasinn.abi.component.resources import ComponentState
 from wasinn.abi.core import capi
 from wasinn.errors import GuestError
-from wasinn.host import GuestHost, Shared, Stats
+from wasinn.handles import Stats
+from wasinn.host import GuestHost, Shared
 from wasinn.runtime import component_calls, threads
 from wasinn.runtime.closing import Closing
 from wasinn.runtime.component_guest import ComponentGuest

@@ -16,7 +16,8 @@ from wasinn.abi.core import capi
 from wasinn.abi.core.memory import GuestMemory
 from wasinn.abi.core.state import InstanceState
 from wasinn.errors import GuestError
-from wasinn.host import GuestHost, Shared, Stats
+from wasinn.handles import Stats
+from wasinn.host import GuestHost, Shared
 from wasinn.runtime import growth
 from wasinn.runtime.engine import Engine
 from wasinn.runtime.forgotten import forget, free_forgotten, weakly_stopped

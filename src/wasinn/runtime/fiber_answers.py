@@ -11,7 +11,8 @@ from typing import Any
 from wasinn.abi.core import capi, fiber_calls, trampoline
 from wasinn.abi.core.fiber_calls import Suspended
 from wasinn.abi.core.state import Function, InstanceState
-from wasinn.host import GraphHandle, GuestHost
+from wasinn.handles import GraphHandle
+from wasinn.host import GuestHost
 from wasinn.runtime import wasi
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import wasmtime
 
 from wasinn.errors import Error
-from wasinn.host import Stats
+from wasinn.handles import Stats
 from wasinn.runtime.limits import Limits
 
 

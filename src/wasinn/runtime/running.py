@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wasinn.errors import GuestError
-from wasinn.host import Stats
+from wasinn.handles import Stats
 from wasinn.runtime import component_running
 from wasinn.runtime.component_instance import ComponentInstance
 from wasinn.runtime.fiber import FiberInstance

@@ -24,7 +24,7 @@ from wasinn.abi.core.state import InstanceState, put_result
 from wasinn.abi.core.trampoline import trap
 from wasinn.backends.base import Bindable, Execution, Interruptible
 from wasinn.errors import runtime_error
-from wasinn.host import Context, GraphHandle
+from wasinn.handles import Context, GraphHandle
 from wasinn.tensors import Tensor, TensorSpec, element_count
 
 logger = logging.getLogger("wasinn.host")
