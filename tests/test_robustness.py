@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import struct
+import subprocess
 import sys
 from typing import Any
 
@@ -225,3 +226,40 @@ def test_a_type_that_was_read_by_the_older_numbering_says_so(
     driver = drive({"model": models.identity()})
     assert driver.set_input(driver.open("model"), 0, [1, 4], 3, bytes(16)) == 1
     assert "type 3 is u8, which would be 4 bytes: the 16 were read as i32" in caplog.text
+
+
+STOLEN_SIGNALS = """
+import ctypes, signal, sys, threading
+import wasinn
+
+TRAPS = {
+    "out_of_bounds": "(drop (i32.load (i32.const 99999999)))",
+    "unreachable": "unreachable",
+    "division_by_zero": "(drop (i32.div_s (i32.const 1) (i32.const 0)))",
+}
+host = wasinn.Host()
+
+def trap(kind):
+    guest = f'(module (memory 1) (func (export "_start") {TRAPS[kind]}))'
+    found = host.run(guest.encode()).trap
+    assert found is not None and found.kind == kind, (found, kind)
+
+for kind in TRAPS:
+    trap(kind)
+library = ctypes.CDLL(None)
+library.signal.restype = ctypes.c_void_p
+library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+for kind in TRAPS:
+    for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
+        library.signal(number, None)  # the default: the process ends
+    trap(kind)
+print("alive")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere traps are caught in another way")
+def test_traps_are_caught_though_another_library_takes_their_signals() -> None:
+    """Ray does, in ray.init: then the next trap of a guest ended the process."""
+    done = subprocess.run([sys.executable, "-c", STOLEN_SIGNALS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr
+    assert "taken back" in done.stderr

@@ -42,6 +42,8 @@ class Command:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._errors = folder / "stderr.txt"
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as behind `nohup`, which the server heeds
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(
                 [

@@ -63,6 +63,7 @@ class ComponentInstance(Closing):
         free_forgotten()
         self.guest = guest
         engine = guest.engine
+        engine.trap_signals.hold()
         self._host = GuestHost(shared)
         self.state = ComponentState(self._host, guest.name, shared.permissions, trace)
         self.control = RunControl(engine.address, weakly_stopped(self))

@@ -54,6 +54,7 @@ class CoreInstance:
         free_forgotten()
         self.guest = guest
         engine = guest.engine
+        engine.trap_signals.hold()
         host = GuestHost(shared)
         self.state = InstanceState(host, guest.name, trace)
         self.control = RunControl(engine.address, weakly_stopped(self))

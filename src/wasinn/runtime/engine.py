@@ -22,6 +22,7 @@ from wasinn.runtime import fiber_answers, wasi
 from wasinn.runtime.cache import CompileCache
 from wasinn.runtime.component_linker import ComponentLinker
 from wasinn.runtime.ticker import Ticker
+from wasinn.runtime.trap_signals import trap_signals
 
 logger = logging.getLogger("wasinn.host")
 
@@ -60,6 +61,7 @@ class Engine:
             self.pooled = False
             self.engine = wasmtime.Engine(_config(fuel, pooled=False))
         self.address = capi.address_of(self.engine)
+        self.trap_signals = trap_signals()
         self.key = f"epochs fuel={fuel} pooled={self.pooled} async=False"
         self._keep: list[Any] = []
         self.types: capi.FunctionTypes = {}
