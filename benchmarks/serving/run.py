@@ -50,7 +50,7 @@ class Case:
     model: str
     options: str
     wanted: float
-    variants: tuple[str, ...] = ("plain-{}", "guest-{}", "{}")
+    variants: tuple[str, ...] = ("plain-{}", "guest-{}", "sdk-{}", "{}")
 
 
 CASES = {
@@ -179,7 +179,8 @@ def served(model: str, processes: int, lanes: int) -> Iterator[int]:
             yield listening.getsockname()[1]
         finally:
             for each in started:
-                each.terminate()
+                assert each.stdin is not None
+                each.stdin.close()  # which ends it
             for each in started:
                 each.wait()
 

@@ -3,10 +3,10 @@
 
     python benchmarks/serving/server.py SOCKET LANES NAME=FILE[?batch=true] ...
 
-For each model there is the graph NAME, the guest guest-NAME that computes with it, and plain-NAME: the
-request's bytes as NumPy arrays, `session.run`, and its arrays' bytes. The plain model runs where ours does:
-on the event loop if it is quick, else in one of LANES threads. It takes connections on the inherited socket
-until its stdin ends.
+For each model there is the graph NAME, the guests guest-NAME (lean) and sdk-NAME (of the SDK) that compute
+with it, and plain-NAME: the request's bytes as NumPy arrays, `session.run`, and its arrays' bytes. The plain
+model runs where ours does: on the event loop if it is quick, else in one of LANES threads. It takes
+connections on the inherited socket until its stdin ends.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import uvicorn
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from lean_guest import lean_guest
+
 import wasinn
+from models import MODELS
 from wasinn.graphs.timing import Timing
 from wasinn.oip.messages import InferRequest, InferResponse, WireTensor
 from wasinn.runtime.lanes import Lanes, set_lanes
@@ -66,16 +73,19 @@ class PlainModel:
         pass
 
 
-async def serve(listening: socket.socket, count: int, models: dict[str, str], over: asyncio.Event) -> None:
+async def serve(
+    listening: socket.socket, count: int, models: dict[str, str], folder: str, over: asyncio.Event
+) -> None:
     lanes = Lanes(count)
     set_lanes(lanes)
     graphs = {name: f"onnx:{file}{'&' if '?' in file else '?'}threads=1" for name, file in models.items()}
-    guests = {
-        f"guest-{name}": GuestSource("@serve_tiny")
-        if name == "tiny"
-        else GuestSource("@serve_graph", (name,))
-        for name in models
-    }
+    guests = {f"sdk-{name}": GuestSource("@serve_graph", (name,)) for name in models}
+    for name in models:
+        ports = MODELS[name].ports
+        text = lean_guest(name, ports.input_dims, (1, ports.output_bytes // 4))
+        wat = Path(folder) / f"{name}.wat"
+        wat.write_bytes(text)
+        guests[f"guest-{name}"] = GuestSource("@serve_tiny" if name == "tiny" else str(wat))
     settings = Settings(http_port=None, grpc_port=None, access_log="off", guests=guests)
     permissions = wasinn.Permissions(load=False)  # as an operator has it whose guests bring no models
     frontend = Frontend(wasinn.Host(graphs=graphs, permissions=permissions), settings)
@@ -118,7 +128,9 @@ def main() -> None:
             loop.call_soon_threadsafe(over.set)
 
         threading.Thread(target=wait, daemon=True).start()
-        runner.run(serve(socket.socket(fileno=int(descriptor)), int(lanes), models, over))
+        with tempfile.TemporaryDirectory() as folder:
+            listening = socket.socket(fileno=int(descriptor))
+            runner.run(serve(listening, int(lanes), models, folder, over))
 
 
 if __name__ == "__main__":

@@ -204,6 +204,7 @@ class FiberInstance(CoreInstance):
             while not self._done:
                 call, self._call = self._call, None
                 if call is None:
+                    self._ticker.ran_long()
                     await next_turn()
                 else:
                     await self._answer(*call)

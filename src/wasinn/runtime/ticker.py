@@ -22,8 +22,10 @@ from wasinn.abi.core import capi
 
 logger = logging.getLogger("wasinn.host")
 
-#: Seconds between two moves: how long an endless loop holds up the others on its event loop at a time.
-TICK = 0.002
+#: Seconds between two moves while a guest runs for long: how long it holds up the others at a time; and else,
+#: which is how long it does so the first time. (Every shot of the timer is a thread of the C library's, and
+#: costs the other cores of the process something too.)
+TICK, SLOW_TICK = 0.004, 0.02
 #: Seconds without a fiber after which the ticking stops.
 _LINGER = 0.1
 
@@ -69,8 +71,9 @@ class _NativeTimer:
         if library.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)) != 0:
             raise OSError(ctypes.get_errno(), "timer_create")
 
-    def run(self, on: bool) -> None:
-        nanoseconds = int(TICK * 1e9) if on else 0
+    def run(self, seconds: float) -> None:
+        """Fires every so many seconds; 0 is never."""
+        nanoseconds = int(seconds * 1e9)
         spec = _TimerSpec(0, nanoseconds, 0, nanoseconds)
         self._settime(self._timer, 0, ctypes.byref(spec), None)
 
@@ -81,18 +84,20 @@ class _ThreadTimer:
     def __init__(self, engine: int) -> None:
         self._engine = engine
         self.on = threading.Event()
+        self._seconds = SLOW_TICK
         self._thread: threading.Thread | None = None
 
     def _work(self) -> None:
         while True:
             self.on.wait()
-            time.sleep(TICK)
+            time.sleep(self._seconds)
             capi.increment_epoch(self._engine)
 
-    def run(self, on: bool) -> None:
-        if not on:
+    def run(self, seconds: float) -> None:
+        if not seconds:
             self.on.clear()
             return
+        self._seconds = seconds
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="wasinn-ticker", daemon=True)
             self._thread.start()
@@ -113,6 +118,8 @@ class Ticker:
             self._timer = _ThreadTimer(engine)
         self._lock = threading.Lock()
         self._used = self.on = False
+        #: Whether a guest has run for longer than a tick, of late; and whether the timer heeds that.
+        self._long = self._fast = False
 
     @property
     def native(self) -> bool:
@@ -125,28 +132,40 @@ class Ticker:
         if not self.on:
             self._start()
 
+    def ran_long(self) -> None:
+        """Called when a fiber has been interrupted by a tick."""
+        self._long = True
+        if not self._fast:
+            with self._lock:
+                if self.on and not self._fast:
+                    self._fast = True
+                    self._timer.run(TICK)
+
     def _start(self) -> None:
         with self._lock:
             if not self.on:
-                self._timer.run(True)
-                self.on = True
+                self._timer.run(SLOW_TICK)
+                self.on, self._fast = True, False
                 threading.Thread(target=self._watch, name="wasinn-ticker-end", daemon=True).start()
 
     def _watch(self) -> None:
         """Stops the ticking when no fiber has run for a while."""
         while True:
-            self._used = False
+            self._used = self._long = False
             time.sleep(_LINGER)
-            if self._used:
-                continue
             with self._lock:
+                if self._used:
+                    if self._fast and not self._long:
+                        self._fast = False
+                        self._timer.run(SLOW_TICK)
+                    continue
                 self.on = False
-                self._timer.run(False)
+                self._timer.run(0)
                 # One that began just now may have seen it on.
                 if not self._used:
                     return
-                self._timer.run(True)
-                self.on = True
+                self._timer.run(SLOW_TICK)
+                self.on, self._fast = True, False
 
     def after_fork(self) -> None:
         """In a forked process, which has neither its parent's timers nor its threads."""
