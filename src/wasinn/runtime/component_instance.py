@@ -27,6 +27,7 @@ from wasinn.runtime.component_wasi import entered
 from wasinn.runtime.forgotten import forget, free_forgotten, weakly_stopped
 from wasinn.runtime.limits import Limits, RunControl, controls, set_limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, trap_of
+from wasinn.runtime.told import Told
 from wasinn.runtime.wasi import Wasi, World
 
 #: Instances, tables and memories: a component of Python's has some forty instances, most with no memory.
@@ -40,7 +41,7 @@ _NOT_LINKING = ("wasm backtrace", "memory limits", "fuel consumed")
 _closing = threading.Lock()
 
 
-class ComponentInstance(Closing):
+class ComponentInstance(Told, Closing):
     """A running component: its exports, its handles on the host.
 
     Used as an `Instance` of a core module, but that its memories are its own, and its functions take
@@ -93,11 +94,8 @@ class ComponentInstance(Closing):
             place = ctypes.addressof(self._instance)
             linker = engine.component_linker().address
             self._run(component_calls.instantiate, linker, self._context, component, place)
-        except (GuestTrap, GuestExit) as ended:
-            ended.stdout, ended.stderr, ended.stats = self.stdout, self.stderr, self.stats
-            self.close()
-            raise
-        except BaseException:
+        except BaseException as error:
+            self._left_by(error)
             self.close()
             raise
 
@@ -112,14 +110,6 @@ class ComponentInstance(Closing):
     def stats(self) -> Stats:
         """What this instance has asked of the host so far."""
         return self.state.stats
-
-    @property
-    def stdout(self) -> bytes:
-        return self._wasi.stdout.data if self._wasi.stdout is not None else b""
-
-    @property
-    def stderr(self) -> bytes:
-        return self._wasi.stderr.data if self._wasi.stderr is not None else b""
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Calls an exported function, by `name` or `package:name/interface#name`; its result, or None.

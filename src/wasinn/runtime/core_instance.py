@@ -24,6 +24,7 @@ from wasinn.runtime.forgotten import forget, free_forgotten, weakly_stopped
 from wasinn.runtime.guest import Guest, Signature, link_error
 from wasinn.runtime.limits import EpochCallback, Limits, RunControl, controls, set_limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, Trap, trap_of
+from wasinn.runtime.told import Told
 from wasinn.runtime.wasi import Wasi, World
 
 #: Instances, tables and memories: of a guest, the stub and the hot path.
@@ -35,7 +36,7 @@ _FULL = re.compile(r"maximum concurrent .*limit of (\d+)")
 _freeing = threading.Lock()
 
 
-class CoreInstance:
+class CoreInstance(Told):
     """A store with a guest that is about to be instantiated in it, or has been."""
 
     def __init__(
@@ -72,11 +73,8 @@ class CoreInstance:
         try:
             self._set_limits(engine, epoch_moved)
             self._wasi.attach(self._context)
-        except GuestTrap as ended:
-            self._left_by(ended)
-            self._free()
-            raise
-        except BaseException:
+        except BaseException as error:
+            self._left_by(error)
             self._free()
             raise
 
@@ -97,20 +95,6 @@ class CoreInstance:
         if self.state.hot_path is not None and self._store:
             self.state.hot_path.collect_stats()
         return self.state.stats
-
-    @property
-    def stdout(self) -> bytes:
-        return self._wasi.stdout.data if self._wasi.stdout is not None else b""
-
-    @property
-    def stderr(self) -> bytes:
-        return self._wasi.stderr.data if self._wasi.stderr is not None else b""
-
-    @property
-    def limit(self) -> str | None:
-        """The limit that has ended it, if one has. A guest may have come to its end all the same: a compute
-        that was ended is an errno, which it may pass on."""
-        return self.control.limit
 
     # -- for those that run it --------------------------------------------------------------------
 
@@ -136,10 +120,6 @@ class CoreInstance:
     def __del__(self) -> None:
         if getattr(self, "_store", None):
             forget(self)
-
-    def _left_by(self, ended: GuestTrap | GuestExit) -> None:
-        """Gives what the guest leaves to the exception that ended its start."""
-        ended.stdout, ended.stderr, ended.stats = self.stdout, self.stderr, self.stats
 
     def _free(self) -> None:
         """Frees all it holds. May be called twice; never while the guest runs."""

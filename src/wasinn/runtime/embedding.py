@@ -180,10 +180,7 @@ class Host(Closing):
         limits = limits or self.limits
         if not isinstance(guest, Guest | ComponentGuest):
             guest = self.guest(guest, fuel=limits.fuel is not None)
-        if args == () and env is None and dirs == () and stdin == b"" and stdout == stderr == "capture":
-            world = _EMPTY_WORLD  # checked once: a fresh instance counts in microseconds
-        else:
-            world = World(args, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
+        world = _world(args, dirs, env, stdin, stdout, stderr)
         if isinstance(guest, ComponentGuest):
             return ComponentInstance(guest, self._shared, world, limits, trace)
         return Instance(guest, self._shared, world, limits, long_lived, trace)
@@ -225,20 +222,8 @@ class Host(Closing):
         limits = _replaced(self.limits, given)
         if not isinstance(guest, Guest | ComponentGuest):
             guest = self.guest(guest, fuel=limits.fuel is not None)
-        world = _world_of(guest, args, dirs, env, stdin, stdout, stderr)
+        world = _world(_arguments(guest, args), dirs, env, stdin, stdout, stderr)
         shared = self._recorded(guest, record)
-        return self._run(guest, shared, world, limits, invoke, invoke_args, trace)
-
-    def _run(
-        self,
-        guest: Guest | ComponentGuest,
-        shared: Shared,
-        world: World,
-        limits: Limits,
-        invoke: str | None,
-        invoke_args: Sequence[Any],
-        trace: bool,
-    ) -> RunResult:
         run = self._prepared(guest, shared, world, limits, invoke, invoke_args, trace)
         return call_elsewhere(run.result, run.interrupt)
 
@@ -293,10 +278,7 @@ class Host(Closing):
             if isinstance(found, ComponentGuest):
                 raise GuestError(f"{found.name} is a component, which cannot be a fiber; run_async runs it")
             guest = found
-        if args == () and env is None and dirs == () and stdin == b"" and stdout == stderr == "capture":
-            world = _EMPTY_WORLD
-        else:
-            world = World(args, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
+        world = _world(args, dirs, env, stdin, stdout, stderr)
         instance = FiberInstance(guest, self._shared, world, limits, trace)
         await instance.start()
         return instance
@@ -334,7 +316,7 @@ class Host(Closing):
         limits = _replaced(self.limits, given)
         if not isinstance(guest, Guest | ComponentGuest):
             guest = await self._guest_async(guest, limits.fuel is not None)
-        world = _world_of(guest, args, dirs, env, stdin, stdout, stderr)
+        world = _world(_arguments(guest, args), dirs, env, stdin, stdout, stderr)
         shared = self._recorded(guest, record)
         if isinstance(guest, ComponentGuest):
             run = self._prepared(guest, shared, world, limits, invoke, invoke_args, trace)
@@ -394,8 +376,7 @@ def _replaced(limits: Limits, given: Mapping[str, Any]) -> Limits:
     return replace(limits, **{key: getattr(checked, key) for key in values})
 
 
-def _world_of(
-    guest: Guest | ComponentGuest,
+def _world(
     args: Sequence[str],
     dirs: Directories,
     env: Mapping[str, str] | None,
@@ -403,11 +384,17 @@ def _world_of(
     stdout: Stream,
     stderr: Stream,
 ) -> World:
-    """What a run sees of the world: its first argument is its name."""
+    """What an instance sees of the world."""
+    if args == () and env is None and dirs == () and stdin == b"" and stdout == stderr == "capture":
+        return _EMPTY_WORLD  # checked once: a fresh instance counts in microseconds
+    return World(args, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
+
+
+def _arguments(guest: Guest | ComponentGuest, args: Sequence[str]) -> tuple[str, ...]:
+    """A run's arguments: the first is its name. Raises ConfigError."""
     if isinstance(args, str):
         raise ConfigError(f"args is a list of texts, not the text {args!r}")
-    names = (guest.name, *args)
-    return World(names, {} if env is None else env, _directories(dirs), stdin, stdout, stderr)
+    return (guest.name, *args)
 
 
 def _directories(dirs: Directories) -> tuple[Directory, ...]:

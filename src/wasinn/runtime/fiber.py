@@ -23,7 +23,7 @@ from wasinn.runtime.core_instance import CoreInstance, one_or_all
 from wasinn.runtime.fiber_answers import How
 from wasinn.runtime.guest import Guest, Signature
 from wasinn.runtime.limits import EPOCH_MOVED_FIBER, Limits, RunControl
-from wasinn.runtime.outcome import GuestExit, GuestTrap, Trap
+from wasinn.runtime.outcome import GuestTrap, Trap
 from wasinn.runtime.turns import next_turn
 from wasinn.runtime.wasi import World
 
@@ -83,11 +83,8 @@ class FiberInstance(CoreInstance):
             self._find_memory()
             if self.guest.is_reactor:
                 await self.call("_initialize")
-        except (GuestTrap, GuestExit) as ended:
-            self._left_by(ended)
-            self.close()
-            raise
-        except BaseException:
+        except BaseException as error:
+            self._left_by(error)
             self.close()
             raise
 

@@ -21,7 +21,6 @@ from wasinn.runtime.closing import Closing
 from wasinn.runtime.core_instance import CoreInstance, one_or_all
 from wasinn.runtime.guest import Guest, Signature
 from wasinn.runtime.limits import EPOCH_MOVED, Limits, RunControl
-from wasinn.runtime.outcome import GuestExit, GuestTrap
 from wasinn.runtime.wasi import World
 
 
@@ -61,11 +60,8 @@ class Instance(CoreInstance, Closing):
             self._instantiate(long_lived and not trace and guest.uses_hot_path)
             if guest.is_reactor:
                 self.call("_initialize")
-        except (GuestTrap, GuestExit) as ended:
-            self._left_by(ended)
-            self.close()
-            raise
-        except BaseException:
+        except BaseException as error:
+            self._left_by(error)
             self.close()
             raise
 

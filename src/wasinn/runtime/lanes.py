@@ -19,7 +19,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from wasinn.backends.base import Execution
 from wasinn.graphs.timing import Timing
 
 Result = TypeVar("Result")
@@ -36,16 +35,6 @@ class Lanes:
         self.count = max(1, count if count is not None else _cores())
         self._compute = _Threads("wasinn-lane", self.count)
         self._block = _Threads("wasinn-blocking", _MAX_BLOCKED)
-
-    @property
-    def running(self) -> int:
-        """The computes in lanes now."""
-        return self._compute.running
-
-    @property
-    def queued(self) -> int:
-        """The computes that wait for a lane."""
-        return self._compute.queued
 
     async def compute(self, timing: Timing, function: Callable[[], Result]) -> Result:
         """`function()`, which computes once, and what it returns or raises: here if it is known to be quick,
@@ -77,23 +66,13 @@ class Lanes:
         self._block.close()
 
 
-def timed(timing: Timing, function: Callable[[], Result]) -> Result:
-    """`function()`, and its time for `timing`."""
+def timed(timing: Timing, function: Callable[[], Result], size: int = 0) -> Result:
+    """`function()`, and its time for `timing`, with `size` bytes of inputs."""
     start = time.perf_counter()
     try:
         return function()
     finally:
-        timing.add(time.perf_counter() - start)
-
-
-async def compute(execution: Execution, lanes: Lanes, timing: Timing) -> None:
-    """Computes. Raises WasiNNError as the execution does. In a batched one no thread waits for its turn."""
-    batched = getattr(execution, "batched", None)
-    if batched is None:
-        await lanes.compute(timing, execution.compute)
-        return
-    await begin(batched)
-    execution.compute()
+        timing.add(time.perf_counter() - start, size)
 
 
 def begin(batched: Any) -> asyncio.Future[None]:

@@ -54,30 +54,20 @@ class Run:
     def result(self) -> RunResult:
         """Makes the instance, runs it, and says how it ended."""
         start = time.perf_counter()
-        exit_code: int | None = 0
-        trap: Trap | None = None
-        limit: str | None = None
         value: Any = None
         text: str | None = None
+        ended: GuestExit | GuestTrap | None = None
         try:
             instance = self._make(watched=self._watched)
-        except GuestExit as error:
-            return _early(error.code, None, None, start, error)
-        except GuestTrap as error:
-            return _early(None, error.trap, error.limit, start, error)
+        except (GuestExit, GuestTrap) as error:
+            return _early(error, start)
         with instance:
             try:
                 value, text = self._call(instance)
-            except GuestExit as error:
-                exit_code = error.code
-            except GuestTrap as error:
-                exit_code, trap, limit = None, error.trap, error.limit
+            except (GuestExit, GuestTrap) as error:
+                ended = error
             stats = instance.stats
-        # A guest may come to its end after its compute or its sleep was ended, and before wasm asks.
-        limit = limit or instance.control.limit
-        seconds = time.perf_counter() - start
-        out, err = instance.stdout, instance.stderr
-        return RunResult(exit_code, out, err, trap, limit, stats, seconds, value, text)
+        return _result(instance, stats, start, ended, value, text)
 
     def _call(self, instance: Instance | ComponentInstance) -> tuple[Any, str | None]:
         """What the guest's function returned, and the same as text."""
@@ -101,30 +91,20 @@ async def run_fiber(
     make: Callable[[], FiberInstance], invoke: str | None, invoke_args: Sequence[Any], start: float
 ) -> RunResult:
     """Runs a guest as a fiber, from its start to its end; as `Run.result`. Cancelling ends the guest."""
-    exit_code: int | None = 0
-    trap: Trap | None = None
-    limit: str | None = None
     value: Any = None
+    ended: GuestExit | GuestTrap | None = None
     try:
         instance = make()
         await instance.start()
-    except GuestExit as error:
-        return _early(error.code, None, None, start, error)
-    except GuestTrap as error:
-        return _early(None, error.trap, error.limit, start, error)
+    except (GuestExit, GuestTrap) as error:
+        return _early(error, start)
     async with instance:
         try:
             value = await _call_fiber(instance, invoke, invoke_args)
-        except GuestExit as error:
-            exit_code = error.code
-        except GuestTrap as error:
-            exit_code, trap, limit = None, error.trap, error.limit
+        except (GuestExit, GuestTrap) as error:
+            ended = error
         stats = instance.stats
-    limit = limit or instance.control.limit
-    seconds = time.perf_counter() - start
-    return RunResult(
-        exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value, _as_text(value)
-    )
+    return _result(instance, stats, start, ended, value, _as_text(value))
 
 
 async def _call_fiber(instance: FiberInstance, invoke: str | None, invoke_args: Sequence[Any]) -> Any:
@@ -156,12 +136,34 @@ def _as_text(value: Any) -> str | None:
     return None if value is None else " ".join(map(str, values))
 
 
-def _early(
-    code: int | None, trap: Trap | None, limit: str | None, start: float, error: GuestExit | GuestTrap
+def _end(ended: GuestExit | GuestTrap | None) -> tuple[int | None, Trap | None, str | None]:
+    """The exit code, the trap and the limit of a run that came to this end."""
+    if isinstance(ended, GuestTrap):
+        return None, ended.trap, ended.limit
+    return (0 if ended is None else ended.code), None, None
+
+
+def _result(
+    instance: Instance | ComponentInstance | FiberInstance,
+    stats: Stats,
+    start: float,
+    ended: GuestExit | GuestTrap | None,
+    value: Any,
+    text: str | None,
 ) -> RunResult:
-    """The result of a guest that ended while it was instantiated."""
+    """The result of a guest that was instantiated, and is closed now."""
+    exit_code, trap, limit = _end(ended)
+    # A guest may come to its end after its compute or its sleep was ended, and before wasm asks.
+    limit = limit or instance.control.limit
     seconds = time.perf_counter() - start
-    return RunResult(code, error.stdout, error.stderr, trap, limit, error.stats or Stats(), seconds)
+    return RunResult(exit_code, instance.stdout, instance.stderr, trap, limit, stats, seconds, value, text)
+
+
+def _early(error: GuestExit | GuestTrap, start: float) -> RunResult:
+    """The result of a guest that ended while it was instantiated."""
+    exit_code, trap, limit = _end(error)
+    seconds = time.perf_counter() - start
+    return RunResult(exit_code, error.stdout, error.stderr, trap, limit, error.stats or Stats(), seconds)
 
 
 def _numbers(guest: Guest, name: str, values: Sequence[Any]) -> list[int | float]:

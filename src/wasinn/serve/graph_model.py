@@ -61,13 +61,10 @@ class ServedGraph:
         self._timing = loaded.timing
         if loaded.batched is not None:
             loaded.batched.on_batch = metrics.batch
-        self._remote = loaded.away and not loaded.isolated
+        self._away = loaded.away
         #: Whether a compute here holds up the loop for no longer than it takes: what waits for another
         #: process may wait for ever.
-        self._inline = not (loaded.isolated or self._texts or self._remote)
-        self._opens_inline = self._inline
-        #: Bytes of the largest request that was quick: a dynamic shape may make the next one slow.
-        self._quick_bytes = 0
+        self._inline = not (self._away or self._texts)
 
     def metadata(self) -> dict[str, Any]:
         """The model metadata of the protocol, with the contract that callers may go by."""
@@ -126,7 +123,7 @@ class ServedGraph:
 
     async def _open(self, end: float) -> Execution:
         """A new execution; in a thread where that takes another process or much memory."""
-        if self._opens_inline:
+        if self._inline:
             return self.pool.open()
         future = self._lanes.start_blocking(self.pool.open)
         try:
@@ -149,29 +146,28 @@ class ServedGraph:
             await _wait(begin(batched), end)
             execution.compute()  # takes what was computed
             return [self._ports.output(execution, index, text) for index in chosen]
-        if self._inline and self._timing.quick and size <= self._quick_bytes:
-            return self._work(execution, given, chosen, text)
+        if self._inline and self._timing.quick_for(size):
+            return self._work(execution, given, chosen, text, size)
 
         def work() -> list[WireTensor]:
             if time.monotonic() >= end:
                 raise _too_late()  # nobody waits any more: the lane is for the next one
-            return self._work(execution, given, chosen, text)
+            return self._work(execution, given, chosen, text, size)
 
-        future = (self._lanes.start_blocking if self._remote else self._lanes.start_compute)(work)
+        # Another process may not answer for long: no lane waits for it.
+        future = (self._lanes.start_blocking if self._away else self._lanes.start_compute)(work)
         await _wait(future, end)
         outputs: list[WireTensor] = future.result()
-        if self._timing.quick:
-            self._quick_bytes = max(self._quick_bytes, size)
         return outputs
 
     def _work(
-        self, execution: Execution, given: Given, chosen: Sequence[int], text: bool
+        self, execution: Execution, given: Given, chosen: Sequence[int], text: bool, size: int
     ) -> list[WireTensor]:
         """All of it at once, in whatever thread: an input may take a new worker process, too."""
         for index, tensor in given:
             execution.set_input(index, tensor)
         self._check_tokens(execution)
-        timed(self._timing, execution.compute)
+        timed(self._timing, execution.compute, size)
         return [self._ports.output(execution, index, text) for index in chosen]
 
     def _abandon(self, execution: Execution, future: asyncio.Future[Any]) -> None:

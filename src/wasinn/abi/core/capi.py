@@ -106,20 +106,6 @@ wasi_set_stdout = kept("wasi_config_set_stdout_custom", None, _PTR, OUTPUT_CALLB
 wasi_set_stderr = kept("wasi_config_set_stderr_custom", None, _PTR, OUTPUT_CALLBACK, _PTR, _PTR)
 trap_new = kept("wasmtime_trap_new", _PTR, ctypes.c_char_p, _SIZE)
 error_new = kept("wasmtime_error_new", _PTR, ctypes.c_char_p)
-_define_unchecked = kept(
-    "wasmtime_linker_define_func_unchecked",
-    _PTR,
-    _PTR,
-    ctypes.c_char_p,
-    _SIZE,
-    ctypes.c_char_p,
-    _SIZE,
-    _PTR,
-    CALLBACK,
-    _PTR,
-    _PTR,
-)
-
 _I32 = wasmtime.ValType.i32()
 #: Function types by (parameters, results), all i32. One belongs to the first engine that it is used
 #: with, and must live as long as what was defined with it: whoever defines keeps it.
@@ -145,23 +131,34 @@ def define_function(
     The caller keeps `callback`, a CALLBACK, and `types`, which is of one engine alone, as long as the
     linker and every instance made by it. Raises wasmtime.WasmtimeError for a name that is taken.
     """
-    key = arity, results
-    if key not in types:
-        types[key] = wasmtime.FuncType([_I32] * arity, [_I32] * results)
-    names = module.encode(), name.encode()
-    raise_error(
-        _define_unchecked(
-            linker,
-            names[0],
-            len(names[0]),
-            names[1],
-            len(names[1]),
-            address_of(types[key]),
-            callback,
-            None,
-            None,
-        )
-    )
+    define_import(_define_unchecked, linker, types, module, name, (arity, results), callback)
+
+
+def definer(name: str, callback: Any) -> Callable[..., Any]:
+    """A function of the library that defines an import by a callback of that type."""
+    text = ctypes.c_char_p, _SIZE
+    return kept(name, _PTR, _PTR, *text, *text, _PTR, callback, _PTR, _PTR)
+
+
+def define_import(
+    define: Callable[..., Any],
+    linker: int,
+    types: FunctionTypes,
+    module: str,
+    name: str,
+    kind: tuple[int, int],
+    callback: Any,
+) -> None:
+    """Defines an import by what `definer` gave. `kind`: how many i32 it takes and returns. As
+    `define_function` does, which says what is to be kept."""
+    if kind not in types:
+        parameters, results = kind
+        types[kind] = wasmtime.FuncType([_I32] * parameters, [_I32] * results)
+    texts = [part for text in (module.encode(), name.encode()) for part in (text, len(text))]
+    raise_error(define(linker, *texts, address_of(types[kind]), callback, None, None))
+
+
+_define_unchecked = definer("wasmtime_linker_define_func_unchecked", CALLBACK)
 
 
 def make_error(pointer: int) -> wasmtime.WasmtimeError:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any
 
-import wasmtime
 from wasmtime import _ffi as ffi
 
 from wasinn.abi.core import capi
@@ -36,19 +35,7 @@ instance_pre_instantiate_async = capi.kept(
 #: `void callback(void* env, wasmtime_caller_t*, const wasmtime_val_t* args, size_t, wasmtime_val_t* results,
 #: size_t, wasm_trap_t** trap, wasmtime_async_continuation_t*)`
 _ASYNC_CALLBACK = ctypes.CFUNCTYPE(None, _PTR, _PTR, _PTR, _SIZE, _PTR, _SIZE, _PTR, _PTR)
-_define_async = capi.kept(
-    "wasmtime_linker_define_async_func",
-    _PTR,
-    _PTR,
-    ctypes.c_char_p,
-    _SIZE,
-    ctypes.c_char_p,
-    _SIZE,
-    _PTR,
-    _ASYNC_CALLBACK,
-    _PTR,
-    _PTR,
-)
+_define_async = capi.definer("wasmtime_linker_define_async_func", _ASYNC_CALLBACK)
 
 #: wasmtime_val_t: a kind, and a payload of 16 bytes behind it.
 VALUE_SIZE = ctypes.sizeof(ffi.wasmtime_val_t)
@@ -163,24 +150,7 @@ def define(
 
     pointer = _ASYNC_CALLBACK(callback)
     keep.append(pointer)
-    key = arity, 1
-    if key not in types:
-        i32 = wasmtime.ValType.i32()
-        types[key] = wasmtime.FuncType([i32] * arity, [i32])
-    names = module.encode(), name.encode()
-    capi.raise_error(
-        _define_async(
-            linker,
-            names[0],
-            len(names[0]),
-            names[1],
-            len(names[1]),
-            capi.address_of(types[key]),
-            pointer,
-            None,
-            None,
-        )
-    )
+    capi.define_import(_define_async, linker, types, module, name, (arity, 1), pointer)
 
 
 def _escape(error: BaseException, trapped: int) -> None:
