@@ -34,11 +34,10 @@ from wasinn.graphs.timing import Timing
 from wasinn.oip.messages import InferRequest, InferResponse, WireTensor
 from wasinn.runtime.lanes import Lanes, set_lanes
 from wasinn.serve.admission import Gate
-from wasinn.serve.app import make_app
-from wasinn.serve.connection import Connection
 from wasinn.serve.frontend import Frontend
 from wasinn.serve.process import loop_factory
 from wasinn.serve.repository import Entry, Slot
+from wasinn.serve.servers import http_config
 from wasinn.serve.settings import GuestSource, Settings
 
 
@@ -99,16 +98,7 @@ async def serve(
         entry.slot = Slot(PlainModel(plain, file.partition("?")[0], lanes))
         entry.state = "READY"
         frontend.repository.entries[plain] = entry
-    config = uvicorn.Config(
-        make_app(frontend),
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        loop="none",
-        log_config=None,
-        access_log=False,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(http_config(frontend, settings))
     serving = asyncio.create_task(server.serve([listening]))
     print("ready", flush=True)
     await over.wait()

@@ -12,7 +12,8 @@ from .errors import NnError, invalid
 from .quantization import Quantization
 from .tensor import TensorType
 
-_OIP_TYPES = {
+#: The datatypes of the Open Inference Protocol.
+OIP_TYPES = {
     "FP16": TensorType.F16,
     "FP32": TensorType.F32,
     "FP64": TensorType.F64,
@@ -287,7 +288,7 @@ def _port(value: dict[str, Any]) -> Port:
     shape = value.get("shape")
     return Port(
         str(value["name"]),
-        _OIP_TYPES.get(str(value.get("datatype"))),
+        OIP_TYPES.get(str(value.get("datatype"))),
         None if shape is None else tuple(map(int, shape)),
         _quantization(value),
         tuple(value.get("aliases", ())),

@@ -24,30 +24,16 @@ from typing import TypeAlias
 from . import bindings
 from .command import write_stdout
 from .errors import ErrorCode, NnError
-from .tensor import Bytes, Tensor, TensorType
+from .metadata import OIP_TYPES
+from .tensor import Bytes, Tensor
 
 _MAGIC, _REFUSAL = b"wnt1", b"wne1"
 _HEAD = struct.Struct("<4sI")
 _TENSOR = struct.Struct("<IIIIQ")
 _LENGTH = struct.Struct("<I")
 _MOST_DIMS = 32
-#: Types by the datatypes of the Open Inference Protocol.
-_TYPES = {
-    "FP16": TensorType.F16,
-    "FP32": TensorType.F32,
-    "FP64": TensorType.F64,
-    "BF16": TensorType.BF16,
-    "BOOL": TensorType.BOOL,
-    "UINT8": TensorType.U8,
-    "UINT16": TensorType.U16,
-    "UINT32": TensorType.U32,
-    "UINT64": TensorType.U64,
-    "INT8": TensorType.I8,
-    "INT16": TensorType.I16,
-    "INT32": TensorType.I32,
-    "INT64": TensorType.I64,
-}
-_DATATYPES = {kind: name for name, kind in _TYPES.items()}
+#: Datatypes by type.
+_DATATYPES = {kind: name for name, kind in OIP_TYPES.items()}
 
 
 class Refusal(NnError):
@@ -68,9 +54,9 @@ class Input:
 
     def tensor(self) -> Tensor:
         """As a tensor, without a copy. Raises Refusal for BYTES."""
-        if self.datatype not in _TYPES:
+        if self.datatype not in OIP_TYPES:
             raise Refusal(f"the input {self.name!r} is {self.datatype}, and must be of numbers")
-        return Tensor(_TYPES[self.datatype], self.dims, self.data)
+        return Tensor(OIP_TYPES[self.datatype], self.dims, self.data)
 
     def strings(self) -> list[bytes]:
         """The elements of BYTES: files, or texts in UTF-8. Raises Refusal for another datatype."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from wasinn.backends.common import one_line
-from wasinn.cli.common import Subparsers, log_to_terminal, table
-from wasinn.errors import ConfigError, GuestError, WasiNNError
+from wasinn.cli.common import Subparsers, table
+from wasinn.cli.graphs import with_graphs
+from wasinn.errors import GuestError, WasiNNError
 from wasinn.graphs.config import Config, read_config
 from wasinn.graphs.source import parse_named
 from wasinn.runtime.cache import CompileCache, default_directory
@@ -22,6 +23,7 @@ from wasinn.runtime.guest import find_guest, is_component, to_binary
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.requirements import Memory, Need, Requirements, read_module
 from wasinn.sizes import format_size
+from wasinn.terminal import log_to_terminal
 
 _EPILOG = """\
 The exit code is 0 if this host can run the guest, 1 if not, 2 for a mistake on the command line. With
@@ -57,12 +59,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     log_to_terminal(logging.ERROR)
     config = read_config(Path(options.config)) if options.config else Config()
-    graphs = dict(config.graphs)
-    for text in options.graph:
-        name, source = parse_named(text)
-        if name in graphs:
-            raise ConfigError(f"there are two graphs called {name!r}")
-        graphs[name] = source
+    graphs = with_graphs(config, map(parse_named, options.graph))
     limits = Limits.from_mapping(config.limits, f"{options.config}: ")
     backends = {encoding.label: name for encoding, name in config.backends.items()}
     host = Host(graphs, config.permissions, backends, limits)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,6 @@ from typing import Any
 from wasinn.errors import ConfigError
 
 Subparsers = Any  # argparse keeps the class of add_subparsers to itself
-
-
-def log_to_terminal(level: int = logging.WARNING) -> None:
-    """Shows wasinn's log on stderr, a line each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("wasinn: %(message)s"))
-    logger = logging.getLogger("wasinn")
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = "") -> str:

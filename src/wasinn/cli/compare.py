@@ -19,12 +19,13 @@ from wasinn.agreement.report import html_report
 from wasinn.agreement.sides import GraphSide, Side, SideFacts, open_graphs
 from wasinn.agreement.summary import as_json
 from wasinn.agreement.tolerances import Tolerances
-from wasinn.cli.common import Subparsers, log_to_terminal, write_text
+from wasinn.cli.common import Subparsers, write_text
 from wasinn.cli.compare_text import as_text
 from wasinn.cli.graphs import graph_option
 from wasinn.errors import ConfigError, WasiNNError
 from wasinn.graphs.spelling import GRAPH
 from wasinn.imaging.decode import pillow
+from wasinn.terminal import log_to_terminal
 
 #: On so many of the inputs that differ the command looks that says why: one can be a close call.
 _MOST_INPUTS = 3

@@ -21,7 +21,7 @@ from wasinn.agreement.diagnosis import Diagnosis, Side
 from wasinn.agreement.diagnosis_text import as_json, as_text
 from wasinn.agreement.sending import Scene
 from wasinn.agreement.witness import Witness
-from wasinn.cli.common import Subparsers, log_to_terminal, write_text
+from wasinn.cli.common import Subparsers, write_text
 from wasinn.cli.diagnose_inputs import fixed_inputs, open_bare, scenes_of, sent_tensor
 from wasinn.cli.diagnose_layers import add_layer_options, run_layers
 from wasinn.contracts import transforms
@@ -33,6 +33,7 @@ from wasinn.graphs.spelling import GRAPH
 from wasinn.runtime.closing import Closing
 from wasinn.runtime.direct import DirectGraph
 from wasinn.tensors import element_count, format_dims
+from wasinn.terminal import log_to_terminal
 
 Array = np.ndarray[Any, Any]
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,16 @@ def named_graph(text: str, known: Mapping[str, GraphSource] | None = None) -> tu
         else:
             name = first if first.startswith("@") else source.model.files[0].name
     return name, source
+
+
+def with_graphs(config: Config, named: Iterable[tuple[str, GraphSource]]) -> dict[str, GraphSource]:
+    """The configuration's graphs and those of the command line, by name. Raises ConfigError."""
+    graphs = dict(config.graphs)
+    for name, source in named:
+        if name in graphs:
+            raise ConfigError(f"there are two graphs called {name!r}")
+        graphs[name] = source
+    return graphs
 
 
 def graph_option(text: str) -> tuple[str | None, GraphSource]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from wasinn.backends.common import one_line
 from wasinn.cli import generate
-from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal
+from wasinn.cli.common import Subparsers, format_seconds
 from wasinn.cli.decoded import Decoded, decode_outputs, decoded_text
 from wasinn.cli.graphs import add_options, files_anywhere, open_graph
 from wasinn.cli.pictures import Saving
@@ -25,6 +25,7 @@ from wasinn.graphs.spelling import GRAPH
 from wasinn.runtime.direct import DirectGraph, Inference
 from wasinn.runtime.feeds import Feed, kind_of
 from wasinn.tensors import format_dims
+from wasinn.terminal import log_to_terminal
 
 _EPILOG = """\
 FILE is a picture (made a tensor by the contract), a .npy, or raw little-endian bytes; which one is told by

@@ -13,15 +13,17 @@ from typing import Any
 
 from wasinn.backends import lookup
 from wasinn.backends.base import Usage
-from wasinn.cli.common import Subparsers, format_seconds, log_to_terminal, table
+from wasinn.cli.common import Subparsers, format_seconds, table
+from wasinn.cli.graphs import with_graphs
 from wasinn.errors import ConfigError
 from wasinn.graphs.config import Config, parse_backends, read_config
-from wasinn.graphs.source import OPTION_NAMES, GraphSource, parse_named, parse_wasmedge, parse_wasmtime
+from wasinn.graphs.source import OPTION_NAMES, parse_named, parse_wasmedge, parse_wasmtime
 from wasinn.handles import Stats
 from wasinn.runtime.embedding import Host
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult
 from wasinn.sizes import format_size, parse_size
+from wasinn.terminal import log_to_terminal
 
 #: What a shell reports for a command killed by SIGABRT, and what timeout(1) reports.
 EXIT_TRAP, EXIT_LIMIT = 134, 124
@@ -163,16 +165,12 @@ def _exit_code(result: RunResult) -> int:
 
 def _host(options: argparse.Namespace) -> Host:
     config = read_config(Path(options.config)) if options.config else Config()
-    graphs: dict[str, GraphSource] = dict(config.graphs)
     spelled = (
         *(parse_named(text) for text in options.graph),
         *(parse_wasmedge(text) for text in options.nn_preload),
         *(parse_wasmtime(text) for text in options.nn_graph),
     )
-    for name, source in spelled:
-        if name in graphs:
-            raise ConfigError(f"there are two graphs called {name!r}")
-        graphs[name] = source
+    graphs = with_graphs(config, spelled)
     backends = {encoding.label: name for encoding, name in config.backends.items()}
     for text in options.backend:
         encoding, equals, name = text.partition("=")

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from wasinn.cli.common import Subparsers, log_to_terminal
+from wasinn.cli.common import Subparsers
+from wasinn.cli.graphs import with_graphs
 from wasinn.errors import BackendError, ConfigError
 from wasinn.graphs.config import Config, read_config
 from wasinn.graphs.source import parse_named, typed
 from wasinn.runtime.limits import Limits
+from wasinn.terminal import log_to_terminal
 
 _EPILOG = """\
 NAME is what callers ask for. A graph is served as a model; a guest too, with a fresh instance for each
@@ -105,12 +107,7 @@ def _plan(options: argparse.Namespace, config: Config) -> Any:
     from wasinn.serve.plan import Plan, check_plan
     from wasinn.serve.settings_file import parse_guest, parse_settings
 
-    graphs = dict(config.graphs)
-    for text in options.graph:
-        name, source = parse_named(text)
-        if name in graphs:
-            raise ConfigError(f"there are two graphs called {name!r}")
-        graphs[name] = source
+    graphs = with_graphs(config, map(parse_named, options.graph))
     folder = Path(options.config).parent if options.config else Path()
     try:
         settings = parse_settings(config.serve, config.guests, folder)

@@ -10,17 +10,13 @@ import time
 
 from wasinn.errors import ConfigError
 from wasinn.serve.settings import Settings
+from wasinn.terminal import log_to_terminal
 
 
 def set_up_logs(settings: Settings, level: int) -> None:
     """Warnings and worse to stderr; the access log as the settings say. Raises ConfigError for a file that
     cannot be written."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("wasinn: %(message)s"))
-    logger = logging.getLogger("wasinn")
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
+    handler = log_to_terminal(level)
     # uvicorn warns of every broken request, which is for the one who sent it to know.
     uvicorn = logging.getLogger("uvicorn.error")
     uvicorn.handlers = [handler]

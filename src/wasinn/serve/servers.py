@@ -13,12 +13,15 @@ from typing import Any
 import uvicorn
 
 from wasinn.graphs import worker_client
+from wasinn.serve.app import make_app
 from wasinn.serve.banner import example
+from wasinn.serve.connection import Connection
 from wasinn.serve.control import Control
 from wasinn.serve.errors import ServeError
 from wasinn.serve.frontend import Frontend
 from wasinn.serve.listener import Listener
 from wasinn.serve.plan import Plan
+from wasinn.serve.settings import Settings
 
 logger = logging.getLogger("wasinn.serve")
 
@@ -27,6 +30,26 @@ logger = logging.getLogger("wasinn.serve")
 KEEP_ALIVE = 75
 #: Seconds that a connection has at the end to send its first request.
 FIRST_REQUEST = 2.0
+
+
+def http_config(frontend: Frontend, settings: Settings) -> uvicorn.Config:
+    """How uvicorn is to serve a frontend that is started and closed by others."""
+    return uvicorn.Config(
+        make_app(frontend),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
 
 
 class Servers:
@@ -56,26 +79,7 @@ class Servers:
             await self._grpc.start()
 
     async def _open_http(self, listening: socket.socket) -> None:
-        from wasinn.serve.app import make_app
-        from wasinn.serve.connection import Connection
-
-        settings = self._settings
-        config = uvicorn.Config(
-            make_app(self.frontend),
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            loop="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=settings.max_connections,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-        )
+        config = http_config(self.frontend, self._settings)
         self._http = uvicorn.Server(config)
         # It listens to no socket itself, and looks after the connections that it is given.
         self._http_task = asyncio.ensure_future(self._http.serve([]))
