@@ -166,14 +166,7 @@ class GuestHost:
     def graph_metadata(self, graph: int) -> bytes:
         """The model metadata of the Open Inference Protocol, with the contract that holds for guests where
         there is one, as JSON."""
-        handle = self._graph(graph)
-        told = handle.told.get(handle.name)
-        if told is None:
-            found = metadata(handle.name or "", handle.backend, handle.graph, handle.label, handle.bound)
-            told = json.dumps(found).encode()
-            if not handle.configurable:  # what options may change is asked for anew
-                handle.told[handle.name] = told
-        return told
+        return metadata_of(self._graph(graph))
 
     def _add_graph(self, loaded: LoadedGraph, name: str | None, context_tokens: int = 0) -> int:
         configurable = is_of(loaded.graph, Configurable)
@@ -280,6 +273,11 @@ class GuestHost:
     def find_graph(self, number: int) -> GraphHandle | None:
         """The graph with handle `number`, if there is one."""
         return self._graphs.get(number)
+
+    @property
+    def handles_made(self) -> tuple[int, int]:
+        """How many graphs and contexts the instance has made so far."""
+        return self._next_graph, self._next_context
 
     @property
     def all_loaded(self) -> bool:
@@ -479,6 +477,17 @@ class GuestHost:
         self._by_name.clear()
         if self._workers is not None:
             self._workers.close()
+
+
+def metadata_of(handle: GraphHandle) -> bytes:
+    """`graph_metadata` for who has the graph."""
+    told = handle.told.get(handle.name)
+    if told is None:
+        found = metadata(handle.name or "", handle.backend, handle.graph, handle.label, handle.bound)
+        told = json.dumps(found).encode()
+        if not handle.configurable:  # what options may change is asked for anew
+            handle.told[handle.name] = told
+    return told
 
 
 #: Each takes files of the host's, which has a thousand or so.

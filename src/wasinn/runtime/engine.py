@@ -17,8 +17,8 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from wasinn.abi.core import capi, introspection, trampoline, wamr, wasmedge, witx
-from wasinn.abi.core.hot_path import HOT_FUNCTIONS, hot_wat
-from wasinn.runtime import fiber_answers, wasi
+from wasinn.abi.core.hot_path import HOT_FUNCTIONS, wat_text
+from wasinn.runtime import fiber_answers, prepared_store, wasi
 from wasinn.runtime.cache import CompileCache
 from wasinn.runtime.component_linker import ComponentLinker
 from wasinn.runtime.ticker import Ticker
@@ -73,13 +73,14 @@ class Engine:
         self._fiber_linkers: dict[bool, wasmtime.Linker] = {}
         self._component_linker: ComponentLinker | None = None
         self._lock = threading.Lock()
+        self._prepared: tuple[wasmtime.Module, wasmtime.Linker] | None = None
         self._hot: tuple[wasmtime.Module, wasmtime.Module] | None = None
 
     def hot_modules(self, cache: CompileCache) -> tuple[wasmtime.Module, wasmtime.Module]:
         """(stub, hot path), compiled once."""
         with self._lock:
             if self._hot is None:
-                wasm = [bytes(wasmtime.wat2wasm(hot_wat(name))) for name in ("hot_stub.wat", "hot_path.wat")]
+                wasm = [bytes(wasmtime.wat2wasm(wat_text(name))) for name in ("hot_stub.wat", "hot_path.wat")]
                 self._hot = cache.module(self.engine, wasm[0]), cache.module(self.engine, wasm[1])
             return self._hot
 
@@ -104,6 +105,17 @@ class Engine:
                 fiber_answers.define(capi.address_of(linker), self.types, FUNCTIONS, self._keep, plain)
                 self._fiber_linkers[plain] = linker
             return linker
+
+    def prepared(self, cache: CompileCache) -> tuple[wasmtime.Module, wasmtime.Linker]:
+        """What stands beside the guest in a prepared store, compiled once, and a linker with what it imports
+        of the host."""
+        with self._lock:
+            if self._prepared is None:
+                module = cache.module(self.engine, bytes(wasmtime.wat2wasm(wat_text("prepared.wat"))))
+                linker = wasmtime.Linker(self.engine)
+                prepared_store.define(capi.address_of(linker), self.types, self._keep)
+                self._prepared = module, linker
+            return self._prepared
 
     @functools.cached_property
     def ticker(self) -> Ticker:

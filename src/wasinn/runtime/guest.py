@@ -97,6 +97,10 @@ class Guest:
         #: Whether the module runs something when it is instantiated.
         self.has_start = any(kind == binary.START for kind, _ in binary.sections(wasm))
         facts = binary.outline(wasm)
+        #: What it imports, in order.
+        self.import_list = tuple(facts.imports)
+        #: The parameter and result types of each; None where not all are functions of numbers.
+        self.import_kinds = _function_imports(facts, binary.function_types(wasm))
         #: Of the largest memory at its start, in bytes.
         self.minimum_memory = max((memory.minimum for memory in facts.memories), default=0) * 65536
         self._pre: wasmtime.InstancePre | None = None
@@ -152,6 +156,20 @@ class Guest:
             return linker.instantiate_pre(self.module)
         except wasmtime.WasmtimeError as error:
             raise link_error(self.name, error) from error
+
+
+def _function_imports(
+    facts: binary.Outline, types: list[binary.Kinds]
+) -> dict[tuple[str, str], binary.Kinds] | None:
+    found: dict[tuple[str, str], binary.Kinds] = {}
+    for each, (kind, index) in zip(facts.imports, facts.import_kinds, strict=True):
+        if kind != "function" or index >= len(types):
+            return None
+        kinds = types[index]
+        if not all(name in _FORMATS for names in kinds for name in names) or found.get(each, kinds) != kinds:
+            return None
+        found[each] = kinds
+    return found
 
 
 def link_error(name: str, error: Exception) -> GuestError:

@@ -108,6 +108,11 @@ def trap_of(reason: Exception, limit: str | None, limits: Limits, refused_growth
     return GuestTrap(Trap(kind, message, backtrace))
 
 
+def limit_passed(limit: str, limits: Limits) -> GuestTrap:
+    """The end of a guest by a limit that was seen outside of it."""
+    return GuestTrap(Trap(limit, _limit_message(limit, limits)), limit)
+
+
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 

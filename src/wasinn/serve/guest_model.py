@@ -5,6 +5,7 @@ rules."""
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from wasinn.runtime.embedding import Host
 from wasinn.runtime.guest import Guest, find_guest, to_binary
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import GuestExit, GuestTrap, Trap
+from wasinn.runtime.prepared import Prepared
 from wasinn.runtime.served import ALLOC, HANDLE, form_of
 from wasinn.runtime.wasi import Directory, World
 from wasinn.serve import guest_files
@@ -67,6 +69,7 @@ class ServedGuest:
         #: What a reactor sees of the world.
         self._world = World((self.guest.name, *source.args), source.env, self._directories)
         self._log = GuestLog(name)
+        self._prepared = self._prepare()
 
     def metadata(self) -> dict[str, Any]:
         """The model metadata of the Open Inference Protocol; tensors are those that the operator declared."""
@@ -106,7 +109,9 @@ class ServedGuest:
         return InferResponse(self.name, chosen(request.outputs, outputs, self.name), VERSION, request.id)
 
     def close(self) -> None:
-        """Nothing is held between requests: the host has the compiled guest."""
+        """Frees what is held between requests. The host has the compiled guest."""
+        if self._prepared is not None:
+            self._prepared.close()
 
     # -- a reactor ---------------------------------------------------------------------------------
 
@@ -114,12 +119,26 @@ class ServedGuest:
         """The answer's bytes, by wasinn_alloc and wasinn_handle of a fresh instance."""
         assert isinstance(self.guest, Guest)
         parts, size = encode(tensors)
+        prepared = self._prepared
+        learning = False
+        if prepared is not None:
+            try:
+                found = await prepared.answer(
+                    size, lambda memory, at: write(parts, memory, at), limits.deadline or math.inf
+                )
+            except GuestTrap as error:
+                raise self._ended(error, b"", "") from error
+            if found is not None:
+                return self._checked(found)
+            learning = prepared.learning
         try:
             instance = await self._host.start_fiber(self.guest, self._world, limits)
         except (GuestTrap, GuestExit) as error:
             raise self._ended(error, error.stderr, "while it was started") from error
         async with instance:
             try:
+                if learning and prepared is not None:
+                    prepared.watch(instance)
                 if size >= 1 << 31:
                     raise ServeError(413, f"the request has {size} bytes, and a guest can take 2 GiB")
                 pointer = await instance.call(ALLOC, size) & 0xFFFFFFFF
@@ -137,13 +156,25 @@ class ServedGuest:
                         f"{HANDLE} answered {length} bytes at {at}, and its memory has {len(memory)} bytes"
                     )
                 answer = bytes(memory[at : at + length])
-                if not is_message(answer):
-                    raise self._bad(f'its answer begins with {answer[:4]!r}, and not with "wnt1" or "wne1"')
-                return answer
+                if learning and prepared is not None:
+                    prepared.learn(instance)
+                return self._checked(answer)
             except (GuestTrap, GuestExit) as error:
                 raise self._ended(error, instance.stderr, "") from error
             finally:
                 self._log.write(instance.stderr)
+
+    def _checked(self, answer: bytes) -> bytes:
+        if not is_message(answer):
+            raise self._bad(f'its answer begins with {answer[:4]!r}, and not with "wnt1" or "wne1"')
+        return answer
+
+    def _prepare(self) -> Prepared | None:
+        if self.form != "reactor":
+            return None
+        assert isinstance(self.guest, Guest)
+        prepared = self._host.prepare(self.guest, self._world, self._limits)
+        return prepared if prepared.possible else None
 
     # -- a command -----------------------------------------------------------------------------------
 

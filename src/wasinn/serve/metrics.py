@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from wasinn.runtime.limits import controls
+from wasinn.runtime.prepared_store import working
 
 if TYPE_CHECKING:
     from wasinn.serve.repository import Repository
@@ -132,7 +133,7 @@ class Metrics:
 
     def refresh(self, repository: Repository) -> None:
         """Writes the gauges."""
-        self.instances.set(len(controls))
+        self.instances.set(len(controls) + len(working))
         for name, entry in repository.entries.items():
             self.running.labels(name).set(entry.gate.running)
             self.waiting.labels(name).set(entry.gate.waiting)

@@ -93,6 +93,11 @@ linker_define = kept(
     "wasmtime_linker_define", _PTR, _PTR, _PTR, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _PTR
 )
 linker_instantiate = freed("wasmtime_linker_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR, _PTR)
+linker_get = kept(
+    "wasmtime_linker_get", ctypes.c_bool, _PTR, _PTR, ctypes.c_char_p, _SIZE, ctypes.c_char_p, _SIZE, _PTR
+)
+#: For modules without a start section alone: the lock stays held.
+instance_new = kept("wasmtime_instance_new", _PTR, _PTR, _PTR, _PTR, _SIZE, _PTR, _PTR)
 instance_pre_instantiate = freed("wasmtime_instance_pre_instantiate", _PTR, _PTR, _PTR, _PTR, _PTR)
 instance_export_get = kept(
     "wasmtime_instance_export_get", ctypes.c_bool, _PTR, _PTR, ctypes.c_char_p, _SIZE, _PTR

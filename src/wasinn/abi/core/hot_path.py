@@ -54,8 +54,8 @@ _FIRST_ARGUMENT = struct.Struct("<I").unpack_from
 
 
 @cache
-def hot_wat(name: str) -> str:
-    """The text of `hot_path.wat` or `hot_stub.wat`."""
+def wat_text(name: str) -> str:
+    """The text of a module beside this file."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
@@ -146,7 +146,7 @@ class HotPath:
         execution = context.execution
         inputs, outputs = context.graph.graph.inputs, context.graph.graph.outputs
         codes = [self._types.get((number, index)) for index in range(len(inputs))]
-        if not isinstance(execution, Bindable) or None in codes or not _fixed(inputs, outputs):
+        if not isinstance(execution, Bindable) or None in codes or not fixed(inputs, outputs):
             return
         layout = _Layout(inputs, outputs)
         start = self._allocate(layout.size)
@@ -351,7 +351,8 @@ def _size(spec: TensorSpec) -> int:
     return element_count(spec.static_dims or ()) * spec.type.size
 
 
-def _fixed(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
+def fixed(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
+    """Whether a graph with these ports always takes and gives the same bytes."""
     return all(spec.static_dims is not None for spec in (*inputs, *outputs)) and not any(
         spec.any_size or spec.any_type or len(spec.dims or ()) > _MAX_RANK for spec in inputs
     )

@@ -20,6 +20,7 @@ from wasinn.spec import ErrorCode
 
 if TYPE_CHECKING:
     from wasinn.abi.core.hot_path import HotPath
+    from wasinn.abi.core.noted import Noted
 
 logger = logging.getLogger("wasinn.guest")
 trace_logger = logging.getLogger("wasinn.trace")
@@ -73,6 +74,7 @@ class InstanceState:
         "last_error",
         "memory",
         "name",
+        "noted",
         "run",
         "stats",
         "trace",
@@ -85,6 +87,8 @@ class InstanceState:
         self.memory: GuestMemory | None = None
         self.hot_path: HotPath | None = None
         self.trace = trace
+        #: What it does with its graph, where somebody wants to know.
+        self.noted: Noted | None = None
         self.detail = ""
         #: Why the last call that failed did, as the log has it; "" while none has.
         self.last_error = ""

@@ -87,6 +87,8 @@ def set_input(state: InstanceState, memory: GuestMemory, context: int, index: in
         ) from None
     if state.hot_path is not None:
         state.hot_path.note_type(context, index, code)
+    if state.noted is not None:
+        state.noted.inputs[index] = dims, tensor_type, length
     if state.trace:
         state.detail = str(value)
 
@@ -95,6 +97,8 @@ def compute(state: InstanceState, memory: GuestMemory, context: int) -> None:
     state.host.compute(context)
     if state.hot_path is not None:
         state.hot_path.consider(context)
+    if state.noted is not None:
+        state.noted.computed(state.host.context(context))
 
 
 def get_output(

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prepared stores of one served guest: when there are some, and who uses which.
+
+What a guest does with the graph is learned from a request that was answered in the ordinary way. Then stores
+are made that know it (`prepared_store`). A guest that leaves that course, traps, or runs for long is given up
+where it is, and the request is answered in the ordinary way, by another fresh instance: nothing was done in
+the world meanwhile, since whatever else the guest imports ends it there. Where that happens again and again,
+the stores rest for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from threading import get_ident
+
+import wasmtime
+
+from wasinn.abi.core.noted import Noted
+from wasinn.abi.core.prepared import Kinds, Layout, Surroundings, can_be_prepared, pattern_of, stub_text
+from wasinn.errors import WasiNNError
+from wasinn.host import Shared
+from wasinn.runtime import threads
+from wasinn.runtime.fiber import FiberInstance
+from wasinn.runtime.guest import Guest
+from wasinn.runtime.lanes import begin, lanes_of_loop
+from wasinn.runtime.limits import Limits
+from wasinn.runtime.outcome import limit_passed
+from wasinn.runtime.prepared_store import Left, Plan, PreparedStore, Wait, Write
+from wasinn.runtime.wasi import World
+
+logger = logging.getLogger("wasinn.host")
+
+#: Prepared stores of the process that are open: each holds slots of the pool of instances.
+_MAX_OPEN = 32
+#: Requests that are answered in the ordinary way after a store was given up: twice as many each time.
+_FIRST_REST, _LAST_REST = 2, 4096
+#: Good answers after which an earlier failure counts no more.
+_FORGIVEN = 64
+#: Failures after which the course of events is learned anew.
+_UNLEARNED = 3
+#: Larger requests are not for guests at all.
+_MAX_REQUEST = 1 << 31
+
+#: Stores that wait for a request, and whose they are; the one that has waited longest first.
+_idle: dict[PreparedStore, Prepared] = {}
+_open = 0
+
+
+class Prepared:
+    """Answers requests to one guest where it can. Used on one event loop."""
+
+    def __init__(self, guest: Guest, shared: Shared, world: World, limits: Limits) -> None:
+        """`limits`: those of every request, but for the deadline."""
+        self._guest = guest
+        self._shared = shared
+        self._surroundings = Surroundings(
+            tuple(each.encode() for each in world.arguments),
+            tuple(f"{name}={value}".encode() for name, value in world.environment.items()),
+            bool(world.directories),
+        )
+        self._limits = limits
+        imports = guest.import_kinds
+        #: Whether the guest is one for which stores can be prepared at all.
+        self.possible = (
+            imports is not None
+            and can_be_prepared(imports)
+            and not guest.has_start
+            and limits.fuel is None
+            and shared.recording is None
+        )
+        self._stub: wasmtime.Module | None = None
+        self._names: list[bytes] = []
+        if self.possible and imports is not None:
+            self._link(imports)
+        self._plan: Plan | None = None
+        self._stores: list[PreparedStore] = []
+        self._rest = 0
+        self._failures = self._good = 0
+
+    def _link(self, imports: Mapping[tuple[str, str], Kinds]) -> None:
+        engine = self._guest.engine
+        try:
+            text = wasmtime.wat2wasm(stub_text(imports))
+            self._stub = self._guest.cache.module(engine.engine, bytes(text))
+            engine.prepared(self._guest.cache)
+        except wasmtime.WasmtimeError as error:
+            logger.debug("no prepared stores for %s: %s", self._guest.name, error)
+            self.possible = False
+        index = {each: f"f{number}".encode() for number, each in enumerate(imports)}
+        self._names = [index[each] for each in self._guest.import_list]
+
+    @property
+    def learning(self) -> bool:
+        """Whether the next request that is answered in the ordinary way shall tell what the guest does."""
+        return self.possible and self._plan is None and not self._rest
+
+    def watch(self, instance: FiberInstance) -> None:
+        """Before an ordinary request: has the instance note what the guest does."""
+        instance.state.noted = Noted()
+
+    def learn(self, instance: FiberInstance) -> None:
+        """After it, while the instance is there."""
+        state = instance.state
+        pattern = None
+        if state.noted is not None:
+            pattern = pattern_of(state.host, state.noted, self._surroundings)
+        if pattern is None or self._stub is None:
+            self._pause()
+            return
+        layout = Layout(pattern)
+        self._plan = Plan(self._guest, self._shared, self._stub, self._names, layout, self._limits.max_memory)
+
+    async def answer(self, size: int, write: Write, deadline: float) -> bytes | None:
+        """The guest's answer to a request of `size` bytes, which `write` writes into its memory; None where
+        the ordinary way is to be gone. Raises GuestTrap after `deadline` seconds."""
+        plan = self._plan
+        if plan is None or self._rest:
+            self._rest = max(0, self._rest - 1)
+            return None
+        if size >= _MAX_REQUEST or get_ident() == threads.main_thread:  # where Ctrl-C may raise anywhere
+            return None
+        if self._shared.registry.loaded(plan.layout.pattern.name) is not plan.loaded:
+            self.close()  # the graph was loaded anew
+            return None
+        try:
+            store = self._take(plan)
+        except (Left, WasiNNError):
+            self._pause()
+            return None
+        try:
+            if not store.begin(size, write):
+                await self._finish(store, deadline)
+            answer = store.answer()
+        except Left as left:
+            logger.debug("%s is asked in the ordinary way: %s", self._guest.name, left)
+            self._drop(store)
+            self._pause()
+            return None
+        except BaseException:
+            self._drop(store)
+            raise
+        if self._plan is plan:
+            self._stores.append(store)
+            _idle[store] = self
+        else:
+            self._drop(store)
+        self._good += 1
+        if self._good >= _FORGIVEN:
+            self._good = self._failures = 0
+        return answer
+
+    async def _finish(self, store: PreparedStore, deadline: float) -> None:
+        """Has the computes made that the guest waits for. Raises Left, GuestTrap."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline):
+                done = False
+                while not done:
+                    if store.waits is Wait.BATCH:
+                        await begin(store.batched)
+                        code = store.take()
+                    else:
+                        code = await lanes_of_loop().start_compute(store.in_lane(loop))
+                    done = store.go_on(code)
+        except TimeoutError:
+            raise limit_passed("deadline", Limits(deadline=deadline)) from None
+
+    def _take(self, plan: Plan) -> PreparedStore:
+        global _open  # noqa: PLW0603
+        if self._stores:
+            store = self._stores.pop()
+            del _idle[store]
+            return store
+        if _open >= _MAX_OPEN:
+            if not _idle:
+                raise Left("all prepared stores of the process are in use")
+            oldest = next(iter(_idle))
+            owner = _idle[oldest]
+            owner._stores.remove(oldest)
+            owner._drop(oldest)
+        store = PreparedStore(plan)
+        _open += 1
+        return store
+
+    def _drop(self, store: PreparedStore) -> None:
+        global _open  # noqa: PLW0603
+        _idle.pop(store, None)
+        _open -= 1
+        store.close()
+
+    def _pause(self) -> None:
+        """After a failure: the ordinary way for a while."""
+        self._failures += 1
+        self._good = 0
+        self._rest = min(_FIRST_REST << min(self._failures, 16), _LAST_REST)
+        if self._failures % _UNLEARNED == 0:
+            self.close()
+
+    def close(self) -> None:
+        """Frees the stores that wait; what is learned is forgotten."""
+        self._plan = None
+        while self._stores:
+            self._drop(self._stores.pop())
