@@ -41,7 +41,7 @@ from wasinn.runtime.instance import Instance
 from wasinn.runtime.lanes import lanes_of_loop
 from wasinn.runtime.limits import Limits
 from wasinn.runtime.outcome import RunResult
-from wasinn.runtime.prepared import Prepared
+from wasinn.runtime.prepared import Prepared, forget_prepared
 from wasinn.runtime.running import Run, run_fiber
 from wasinn.runtime.threads import call_elsewhere
 from wasinn.runtime.wasi import Directory, Stream, World
@@ -136,6 +136,13 @@ class Host(Closing):
                 raise WasiNNError(error.code, f"graph {name!r}: {error.reason}") from error
 
     # -- guests -----------------------------------------------------------------------------------
+
+    def unload(self, name: str) -> bool:
+        """Forgets the loaded graph called `name`, if there is one: the next use loads it anew. What uses it
+        now keeps it. Raises WasiNNError (not_found)."""
+        found = self.registry.unload(name)
+        forget_prepared()
+        return found
 
     def guest(self, guest: str | Path | bytes, fuel: bool = False) -> Guest | ComponentGuest:
         """Compiles a guest (a path, `@NAME` of a shipped one, or its bytes), or takes it from the

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Mapping
 from threading import get_ident
 
@@ -43,9 +44,70 @@ _UNLEARNED = 3
 #: Larger requests are not for guests at all.
 _MAX_REQUEST = 1 << 31
 
-#: Stores that wait for a request, and whose they are; the one that has waited longest first.
-_idle: dict[PreparedStore, Prepared] = {}
-_open = 0
+
+class _All:
+    """The prepared stores of the process. For any thread: there may be several event loops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+        #: Those that wait for a request, by whose they are.
+        self._idle: dict[Prepared, list[PreparedStore]] = {}
+
+    def take(self, owner: Prepared, plan: Plan) -> PreparedStore:
+        """A store of `owner`. Raises Left where none is to be had, and as PreparedStore does."""
+        with self._lock:
+            waiting = self._idle.get(owner)
+            if waiting:
+                return waiting.pop()
+            old = self._oldest() if self._open >= _MAX_OPEN else None
+            if old is None and self._open >= _MAX_OPEN:
+                raise Left("all prepared stores of the process are in use")
+            self._open += 1
+        if old is not None:
+            self.drop(old)
+        try:
+            return PreparedStore(plan)
+        except BaseException:
+            with self._lock:
+                self._open -= 1
+            raise
+
+    def _oldest(self) -> PreparedStore | None:
+        """One of a guest that has been asked nothing for longer than the others."""
+        for stores in self._idle.values():
+            if stores:
+                return stores.pop(0)
+        return None
+
+    def put(self, owner: Prepared, store: PreparedStore) -> None:
+        """Takes a store back for the owner's next request."""
+        with self._lock:
+            stores = self._idle.pop(owner, None) or []
+            stores.append(store)
+            self._idle[owner] = stores  # last in the row
+
+    def drop(self, store: PreparedStore) -> None:
+        """Frees a store."""
+        with self._lock:
+            self._open -= 1
+        store.close()
+
+    def forget(self, owner: Prepared | None) -> None:
+        """Frees the stores of `owner` that wait; of all, where it is None."""
+        with self._lock:
+            owners = [owner] if owner is not None else list(self._idle)
+            found = [store for each in owners for store in self._idle.pop(each, ())]
+        for store in found:
+            self.drop(store)
+
+
+_all = _All()
+
+
+def forget_prepared() -> None:
+    """Frees every prepared store that waits for a request: what they hold of graphs goes with them."""
+    _all.forget(None)
 
 
 class Prepared:
@@ -75,7 +137,6 @@ class Prepared:
         if self.possible and imports is not None:
             self._link(imports)
         self._plan: Plan | None = None
-        self._stores: list[PreparedStore] = []
         self._rest = 0
         self._failures = self._good = 0
 
@@ -112,7 +173,7 @@ class Prepared:
         layout = Layout(pattern)
         self._plan = Plan(self._guest, self._shared, self._stub, self._names, layout, self._limits.max_memory)
 
-    async def answer(self, size: int, write: Write, deadline: float) -> bytes | None:
+    async def answer(self, size: int, write: Write, deadline: float | None) -> bytes | None:
         """The guest's answer to a request of `size` bytes, which `write` writes into its memory; None where
         the ordinary way is to be gone. Raises GuestTrap after `deadline` seconds."""
         plan = self._plan
@@ -125,7 +186,7 @@ class Prepared:
             self.close()  # the graph was loaded anew
             return None
         try:
-            store = self._take(plan)
+            store = _all.take(self, plan)
         except (Left, WasiNNError):
             self._pause()
             return None
@@ -135,23 +196,22 @@ class Prepared:
             answer = store.answer()
         except Left as left:
             logger.debug("%s is asked in the ordinary way: %s", self._guest.name, left)
-            self._drop(store)
+            _all.drop(store)
             self._pause()
             return None
         except BaseException:
-            self._drop(store)
+            _all.drop(store)
             raise
         if self._plan is plan:
-            self._stores.append(store)
-            _idle[store] = self
+            _all.put(self, store)
         else:
-            self._drop(store)
+            _all.drop(store)
         self._good += 1
         if self._good >= _FORGIVEN:
             self._good = self._failures = 0
         return answer
 
-    async def _finish(self, store: PreparedStore, deadline: float) -> None:
+    async def _finish(self, store: PreparedStore, deadline: float | None) -> None:
         """Has the computes made that the guest waits for. Raises Left, GuestTrap."""
         loop = asyncio.get_running_loop()
         try:
@@ -167,29 +227,6 @@ class Prepared:
         except TimeoutError:
             raise limit_passed("deadline", Limits(deadline=deadline)) from None
 
-    def _take(self, plan: Plan) -> PreparedStore:
-        global _open  # noqa: PLW0603
-        if self._stores:
-            store = self._stores.pop()
-            del _idle[store]
-            return store
-        if _open >= _MAX_OPEN:
-            if not _idle:
-                raise Left("all prepared stores of the process are in use")
-            oldest = next(iter(_idle))
-            owner = _idle[oldest]
-            owner._stores.remove(oldest)
-            owner._drop(oldest)
-        store = PreparedStore(plan)
-        _open += 1
-        return store
-
-    def _drop(self, store: PreparedStore) -> None:
-        global _open  # noqa: PLW0603
-        _idle.pop(store, None)
-        _open -= 1
-        store.close()
-
     def _pause(self) -> None:
         """After a failure: the ordinary way for a while."""
         self._failures += 1
@@ -201,5 +238,4 @@ class Prepared:
     def close(self) -> None:
         """Frees the stores that wait; what is learned is forgotten."""
         self._plan = None
-        while self._stores:
-            self._drop(self._stores.pop())
+        _all.forget(self)

@@ -30,6 +30,7 @@ from wasinn.abi.core.state import InstanceState, put_result
 from wasinn.abi.core.trampoline import running
 from wasinn.backends.base import Bindable
 from wasinn.graphs.loader import LoadedGraph
+from wasinn.graphs.timing import Timing
 from wasinn.handles import is_of
 from wasinn.host import GuestHost, Shared
 from wasinn.tensors import Tensor
@@ -94,6 +95,10 @@ class Plan:
         engine = guest.engine
         self.engine = engine.address
         self.ticker = engine.ticker
+        #: What the guest's turns take, and whether short ones may keep the interpreter's lock: a ticker that
+        #: is a thread of Python's needs it.
+        self.turns = Timing()
+        self.keeps = engine.ticker.native
         self.hold_signals = engine.trap_signals.hold
         self._stub, (self._front, self._linker) = stub, engine.prepared(guest.cache)
         self.module, self.stub, self.front, self.linker = map(
@@ -213,12 +218,16 @@ class PreparedStore:
         return answer
 
     def _turn(self) -> bool:
-        self._plan.ticker.tick()
-        thread = get_ident()
+        plan = self._plan
+        plan.ticker.tick()
+        turns, thread = plan.turns, get_ident()
         before = running.get(thread)
         running[thread] = self._state
         try:
-            done = fiber_calls.future_poll(self._future)
+            poll = fiber_calls.future_poll_short if turns.quick and plan.keeps else fiber_calls.future_poll
+            start = time.perf_counter()
+            done = poll(self._future)
+            turns.add(time.perf_counter() - start)
         finally:
             if before is None:
                 del running[thread]

@@ -5,7 +5,6 @@ rules."""
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +123,7 @@ class ServedGuest:
         if prepared is not None:
             try:
                 found = await prepared.answer(
-                    size, lambda memory, at: write(parts, memory, at), limits.deadline or math.inf
+                    size, lambda memory, at: write(parts, memory, at), limits.deadline
                 )
             except GuestTrap as error:
                 raise self._ended(error, b"", "") from error

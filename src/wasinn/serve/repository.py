@@ -232,7 +232,7 @@ class Repository:
             if slot is not None:
                 await _retire(slot)
                 if entry.kind == "graph":
-                    self._host.registry.unload(name)
+                    self._host.unload(name)
 
     async def close(self) -> None:
         """Frees every model; no request should be under way."""
@@ -250,7 +250,7 @@ class Repository:
             return ServedGuest(entry.name, self._settings.guests[entry.name], self._host, self._settings)
         registry = self._host.registry
         if entry.slot is not None:
-            registry.unload(entry.name)
+            self._host.unload(entry.name)
         self._host.preload(entry.name)
         loaded = registry.loaded(entry.name)
         if loaded is None:

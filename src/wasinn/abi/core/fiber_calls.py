@@ -26,6 +26,8 @@ _PTR, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 
 #: Runs the guest: gives up the interpreter's lock meanwhile.
 future_poll = capi.freed("wasmtime_call_future_poll", ctypes.c_bool, _PTR)
+#: The same with the lock held: for a turn that is known to be short.
+future_poll_short = capi.kept("wasmtime_call_future_poll", ctypes.c_bool, _PTR)
 #: Frees a future, also one that is not done: then the guest's stack is unwound.
 future_delete = capi.kept("wasmtime_call_future_delete", None, _PTR)
 call_async = capi.kept("wasmtime_func_call_async", _PTR, _PTR, _PTR, _PTR, _SIZE, _PTR, _SIZE, _PTR, _PTR)
