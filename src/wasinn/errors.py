@@ -3,6 +3,7 @@
 
     Error
     |-- WasiNNError       a call failed: the errno that the guest gets, and the reason
+    |   `-- LostDevice    ... and so will every later one on that device, as long as the process lives
     |-- ConfigError       a graph, an option or a configuration file of the operator is wrong
     |-- BackendError      no installed backend can do what was asked
     |-- GuestError        a file is not a guest that this host can run, or has no such export
@@ -15,6 +16,8 @@ an `Instance` raise them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from wasinn.spec import ErrorCode
 
@@ -35,8 +38,19 @@ class WasiNNError(Error):
         self.code = code
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[WasiNNError], tuple[ErrorCode, str]]:
+    def __reduce__(self) -> tuple[type[WasiNNError], tuple[Any, ...]]:
         return type(self), (self.code, self.reason)  # as it crosses to another process
+
+
+class LostDevice(WasiNNError):
+    """A compute that took its device with it: no more can be done there in this process. A worker process
+    ends, so that the next call starts another."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(ErrorCode.RUNTIME_ERROR, reason)
+
+    def __reduce__(self) -> tuple[type[WasiNNError], tuple[Any, ...]]:
+        return type(self), (self.reason,)
 
 
 class ConfigError(Error):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+import os
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,18 @@ from zoo import Builders
 class Case:
     """A backend, an encoding that it serves, and the form of its files where the encoding has several.
 
-    `isolated`: its graphs live in a worker process.
+    `isolated`: its graphs live in a worker process. `target`: where they compute.
     """
 
     backend: str
     encoding: Encoding
     form: str = ""
     isolated: bool = False
+    target: str = "cpu"
 
     def __str__(self) -> str:
-        return f"{self.pair}-isolated" if self.isolated else self.pair
+        name = self.pair if self.target == "cpu" else f"{self.pair}-{self.target}"
+        return f"{name}-isolated" if self.isolated else name
 
     @property
     def pair(self) -> str:
@@ -65,6 +68,7 @@ class Case:
         the case is isolated. An option that is None is not given."""
         given = {key: value for key, value in options.items() if value is not None}
         given.setdefault("isolation", "process" if self.isolated else "none")
+        given.setdefault("target", self.target)
         return wasinn.GraphSource.from_bytes(
             *content, encoding=self.encoding.label, backend=self.backend, **given
         )
@@ -97,6 +101,9 @@ IN_PROCESS = [
     for encoding in sorted(backend.encodings)
     for form in FORMS.get(encoding, ("",))
 ]
+#: WASINN_GPU names the backends that are tested on a GPU too, as in WASINN_GPU=onnxruntime,torch.
+ON_GPU = frozenset(filter(None, os.environ.get("WASINN_GPU", "").split(",")))
+IN_PROCESS += [replace(case, target="gpu") for case in IN_PROCESS if case.backend in ON_GPU]
 CASES = [*IN_PROCESS, ISOLATED]
 
 # -- what is missing ----------------------------------------------------------------------------------

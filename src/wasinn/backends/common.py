@@ -46,10 +46,11 @@ def view_at(address: int, size: int, owner: Any) -> memoryview:
     return memoryview(pointer).cast("B")
 
 
-def choose_target(backend: str, devices: Mapping[Target, str], target: Target) -> Target:
+def choose_target(backend: str, devices: Mapping[Target, str], target: Target, why_not: str = "") -> Target:
     """The target that is served: `target`, or for AUTO the best one there is (tpu, gpu, cpu).
 
-    Raises WasiNNError (unsupported_operation) with the list of what is there: never another one.
+    Raises WasiNNError (unsupported_operation) with the list of what is there, and `why_not` more: never
+    another one.
     """
     if target is Target.AUTO:
         for each in (Target.TPU, Target.GPU):
@@ -58,7 +59,8 @@ def choose_target(backend: str, devices: Mapping[Target, str], target: Target) -
         return Target.CPU
     if target not in devices:
         able = ", ".join(f"{each.label} ({name})" for each, name in devices.items())
-        raise unsupported(f"{backend} here cannot serve the target {target.label}; it has: {able}")
+        reason = f"; {why_not}" if why_not else ""
+        raise unsupported(f"{backend} here cannot serve the target {target.label}; it has: {able}{reason}")
     return target
 
 

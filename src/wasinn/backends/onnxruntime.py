@@ -8,19 +8,26 @@ put them.
 
 Facts behind the code, each measured: `run_with_iobinding` with a RunOptions of our own takes 1.4 us
 where `run` takes 4.5 (without one, the binding makes one for each call); an execution provider that
-is not there is a warning and a silent fall-back to the CPU, so it is looked up before; the runtime
+does not start is a line in the log and a silent fall-back to the CPU, also with the fall-back off and
+no other provider named, so it is tried before; the runtime
 does not check the size of a bound buffer, the host does; a dynamic output must be bound anew before
 each run, or the old value is kept; external data of a model given as bytes is resolved against the
-working directory unless a folder is set.
+working directory unless a folder is set; an IOBinding of a model on a device copies an input there when
+it is bound and never again (`_DeviceBinding` is for that).
+
+CUDA has not been run on a GPU. What is done for it was tried with another provider that has memory of its
+own (WebGPU, on a device in software), and as far as CUDA comes without a GPU.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,6 +41,7 @@ from wasinn.backends.common import (
     choose_target,
     installed_version,
     one_line,
+    stderr_without,
     view_at,
 )
 from wasinn.errors import WasiNNError, runtime_error, unsupported
@@ -68,6 +76,9 @@ _BY_ONNX_NUMBER = {number: tensor_type for tensor_type, number in _TYPES.values(
 
 _PROVIDERS = {Target.CPU: "CPUExecutionProvider", Target.GPU: "CUDAExecutionProvider"}
 
+#: Unless told otherwise, CUDA rounds f32 to TF32 for matrix products and convolutions.
+_OPTIONS = {Target.GPU: {"use_tf32": "0"}}
+
 #: The distributions that bring the module `onnxruntime`.
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 
@@ -84,12 +95,13 @@ class OnnxRuntimeBackend(Backend):
         return installed_version("onnxruntime", *_DISTRIBUTIONS)
 
     def devices(self) -> Mapping[Target, str]:
-        return {target: name for target, name in _PROVIDERS.items() if _provider_works(name)}
+        return {target: name for target, name in _PROVIDERS.items() if not _fault(target)}
 
     def load(self, model: Model, encoding: Encoding, target: Target, options: LoadOptions) -> Graph:
         import onnxruntime
 
-        target = choose_target(self.name, self.devices(), target)
+        if target is not Target.CPU:  # it is there; to ask for the others starts a GPU, if there is one
+            target = choose_target(self.name, self.devices(), target, _fault(target))
         check_builders(model, "an ONNX model is one builder (its bytes)")
         session_options = onnxruntime.SessionOptions()
         session_options.log_severity_level = 4  # what fails is raised; the rest is not the guest's
@@ -111,27 +123,45 @@ class OnnxRuntimeBackend(Backend):
 
 
 @functools.cache
-def _provider_works(name: str) -> bool:
-    """Whether an execution provider is in the package, and starts on this machine."""
+def _fault(target: Target) -> str:
+    """Why no execution provider can serve a target here; empty if one can.
+
+    A package lists what it was built with, also where there is no GPU, driver or CUDA. Trying gives a session
+    on the CPU, and says why in the log of the runtime.
+    """
     import onnxruntime
 
+    name = _PROVIDERS.get(target)
+    if target in (Target.CPU, Target.AUTO):
+        return ""
     if name not in onnxruntime.get_available_providers():
-        return False
-    if name == _PROVIDERS[Target.CPU]:
-        return True
-    # The package lists CUDA wherever it was built with it, also where there is no GPU or no driver;
-    # trying says so in the log of the runtime, in red, which is not for whoever only asks.
+        return f"this package of onnxruntime has no {name or 'provider for it'}"
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    onnxruntime.set_default_logger_severity(4)
+    options.log_severity_level = _ERRORS
+    onnxruntime.set_default_logger_severity(_ERRORS)
+    errors: list[str] = []
+
+    def is_its(line: bytes) -> bool:
+        if b"[E:onnxruntime" in line:
+            errors.append(line.decode(errors="replace").rpartition(" : ")[2])
+        return b"onnxruntime" in line or line.startswith((b"Failed to load ", b"\x1b["))
+
     try:
-        session = onnxruntime.InferenceSession(_PROBE, options, providers=[name], enable_fallback=0)
-        return name in session.get_providers()
-    except Exception:
-        return False
+        with stderr_without(is_its), contextlib.redirect_stdout(sys.stderr):
+            if hasattr(onnxruntime, "preload_dlls"):
+                onnxruntime.preload_dlls()  # CUDA's libraries, where they are Python packages
+            session = onnxruntime.InferenceSession(_PROBE, options, providers=[name], enable_fallback=0)
+    except Exception as error:
+        return one_line(f"{name}: {error}")
     finally:
         onnxruntime.set_default_logger_severity(2)  # the runtime's default: warnings
+    if name in session.get_providers():
+        return ""
+    return one_line(f"{name}: {' '.join(errors) or 'it does not start'}")
 
+
+#: The severity of errors, in the runtime's log.
+_ERRORS = 3
 
 #: An ONNX model: y = Relu(x), f32 [1], opset 17.
 _PROBE = bytes.fromhex(
@@ -151,7 +181,7 @@ def _empty_folder() -> str:
 def _session(source: str | bytes, options: Any, target: Target) -> Any:
     import onnxruntime
 
-    providers = [_PROVIDERS[target]]
+    providers: list[Any] = [(_PROVIDERS[target], _OPTIONS.get(target, {}))]
     if target is not Target.CPU:
         providers.append(_PROVIDERS[Target.CPU])  # shapes and the like stay on the CPU, by design
     # Fall-back off: a GPU that fails would have the session start over on the CPU, and a model that
@@ -228,9 +258,8 @@ class OnnxRuntimeExecution:
         self._session = session
         self._inputs = inputs
         self._outputs = outputs
-        self._binding = session.io_binding()
         self._options = onnxruntime.RunOptions()
-        self._run = session._sess.run_with_iobinding
+        self._binding, self._run = _new_binding(session, self._options)
         self._in_dims: list[tuple[int, ...] | None] = [None] * len(inputs)
         self._in_buffers: list[Buffer | None] = [None] * len(inputs)
         self._out_buffers: list[Buffer | None] = [None] * len(outputs)
@@ -245,6 +274,8 @@ class OnnxRuntimeExecution:
         """
         self._prebound = [spec.static_dims is not None for spec in self._outputs]
         self._all_prebound = all(self._prebound)
+        if isinstance(self._binding, _DeviceBinding) and not self._all_prebound:
+            self._prebound = [False] * len(self._outputs)
         for index, spec in enumerate(self._outputs):
             if self._prebound[index]:
                 self._bind_output(index, spec)
@@ -273,7 +304,7 @@ class OnnxRuntimeExecution:
         try:
             self._compute()
         except Exception as error:
-            if not any(self._prebound) or "shape" not in str(error).lower():
+            if not any(self._prebound) or not _is_of_another_shape(error):
                 raise runtime_error(f"onnxruntime: {one_line(error)}") from error
             self._prebound = [False] * len(self._outputs)
             self._all_prebound = False
@@ -291,7 +322,7 @@ class OnnxRuntimeExecution:
                     self._bind_output(index, spec)
                 else:
                     self._binding.bind_output(spec.name, "cpu")
-        self._run(self._binding._iobinding, self._options)
+        self._run()
         if not self._all_prebound:
             self._values = self._binding.get_outputs()
 
@@ -324,7 +355,7 @@ class OnnxRuntimeExecution:
             return None
         if any(spec.type is TensorType.BOOL for spec in self._inputs):
             return None  # their bytes must be looked at, see set_input
-        binding = self._session.io_binding()
+        binding, run = _new_binding(self._session, self._options)
         for spec, address, buffer in zip(self._inputs, inputs, self._in_buffers, strict=True):
             dims = list(spec.static_dims or ())
             if buffer is None:
@@ -334,8 +365,7 @@ class OnnxRuntimeExecution:
         for spec, address in zip(self._outputs, outputs, strict=True):
             dims = list(spec.static_dims or ())
             binding.bind_output(spec.name, "cpu", 0, _ONNX_NUMBER[spec.type], dims, address)
-        # partial: the cheapest call there is, and it keeps the binding alive.
-        return functools.partial(self._run, binding._iobinding, self._options)
+        return run
 
     def interrupt(self) -> None:
         self._interrupted = True
@@ -361,3 +391,83 @@ class OnnxRuntimeExecution:
         buffers = [buffer for buffer in (*self._in_buffers, *self._out_buffers) if buffer is not None]
         if not self._interrupted and sum(len(buffer.view) for buffer in buffers) <= _MAX_SPARE_BYTES:
             graph.keep(self)
+
+
+def _is_of_another_shape(error: Exception) -> bool:
+    """Whether an output does not fit the buffer of the shape that it declares: what a device's copy says of
+    that is "Tensor size mismatch"."""
+    text = str(error).lower()
+    return "shape" in text or "size mismatch" in text
+
+
+# -- memory that a run reads and writes -----------------------------------------------------------------
+
+
+def _new_binding(session: Any, options: Any) -> tuple[Any, Callable[[], object]]:
+    """A binding of a session, and a call that computes from and to what is bound."""
+    if session.get_providers()[0] != _PROVIDERS[Target.CPU]:
+        device = _DeviceBinding(session)
+        return device, functools.partial(device.run, options)
+    binding = session.io_binding()
+    # partial: the cheapest call there is, and it keeps the binding alive.
+    return binding, functools.partial(session._sess.run_with_iobinding, binding._iobinding, options)
+
+
+class _DeviceBinding:
+    """What an IOBinding is, for a session on a device: each run copies the inputs there, and the outputs
+    back, where an IOBinding would copy an input when it is bound."""
+
+    def __init__(self, session: Any) -> None:
+        from onnxruntime.capi import _pybind_state
+
+        self._runtime = _pybind_state
+        cpu = (_pybind_state.OrtDevice.cpu(), _pybind_state.OrtDevice.default_memory(), 0)
+        self._cpu = _pybind_state.OrtDevice(*cpu)
+        self._run = session._sess.run_with_ortvaluevector
+        self._inputs: dict[str, Any] = {}
+        #: None for an output that is left to the runtime; then all of them are.
+        self._outputs: dict[str, Any] = {}
+        self._feeds: Any = None
+        self._fetches: Any = None
+
+    def bind_input(self, name: str, _: str, __: int, number: int, dims: list[int], address: int) -> None:
+        self._inputs[name] = _value_at(number, dims, address)
+        self._feeds = None
+
+    def bind_output(
+        self, name: str, _: str, __: int = 0, number: int = 0, dims: Sequence[int] = (), address: int = 0
+    ) -> None:
+        self._outputs[name] = _value_at(number, dims, address) if address else None
+        self._fetches = None
+
+    def clear_binding_outputs(self) -> None:
+        self._outputs.clear()
+
+    def run(self, options: Any) -> None:
+        if self._feeds is None:
+            self._feeds = self._vector(self._inputs.values())
+        if self._fetches is None:
+            free = None in self._outputs.values()
+            self._fetches = self._vector(() if free else self._outputs.values())
+        outputs = list(self._outputs)
+        places = [self._cpu] * len(outputs)
+        self._run(options, list(self._inputs), self._feeds, outputs, self._fetches, places)
+
+    def get_outputs(self) -> list[Any]:
+        return list(self._fetches)
+
+    def _vector(self, values: Iterable[Any]) -> Any:
+        vector = self._runtime.OrtValueVector()
+        for value in values:
+            vector.push_back(value._ortvalue)
+        return vector
+
+
+def _value_at(number: int, dims: Sequence[int], address: int) -> Any:
+    """A tensor of ONNX's type `number` over the memory at `address`."""
+    import onnxruntime
+
+    size = _BY_ONNX_NUMBER[number].size
+    memory: Any = (ctypes.c_ubyte * max(element_count(dims) * size, 1)).from_address(address)
+    array: Any = np.ndarray(tuple(dims), f"u{size}", memory)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, number)

@@ -21,6 +21,8 @@ Facts behind the code, each measured with PyTorch 2.13:
 * Errors carry stacks of C++; of TorchScript's traceback only the last line says what happened.
 
 GPUs (CUDA, and MPS on a Mac) are written by the book and have not been run.
+CUDA's book says that after an assertion in a kernel, as an index past the end is, "the process must be
+terminated and relaunched": LostDevice.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from wasinn.backends import torch_archive, torch_export, torch_script, torch_val
 from wasinn.backends.base import Backend, Execution, Graph, LoadOptions, Model
 from wasinn.backends.common import Buffer, check_builders, choose_target, installed_version, view_at
 from wasinn.backends.torch_program import Program
-from wasinn.errors import WasiNNError, runtime_error
+from wasinn.errors import LostDevice, WasiNNError, runtime_error
 from wasinn.spec import Encoding, Target, TensorType
 from wasinn.tensors import Tensor, TensorSpec, element_count
 
@@ -68,9 +70,11 @@ class TorchBackend(Backend):
         return {Target.CPU: "cpu"}
 
     def load(self, model: Model, encoding: Encoding, target: Target, options: LoadOptions) -> Graph:
-        target = choose_target(self.name, self.devices(), target)
+        device = "cpu"
+        if target is not Target.CPU:  # it is there; to ask for the others starts a GPU, if there is one
+            devices = self.devices()
+            device = devices[choose_target(self.name, devices, target)].partition(" ")[0]
         check_builders(model, "a PyTorch model is one builder (its bytes)")
-        device = self.devices()[target].partition(" ")[0]
         usual = _usual_threads()  # asked for before any graph computes
         _silence_warnings()
         source = (model.files or model.builders)[0]
@@ -149,8 +153,9 @@ class TorchExecution:
         self._results = []
         self._results = self._compute(self._inputs)
 
-    def _compute(self, inputs: list[Any]) -> list[Any]:
-        """One tensor for each output: on the CPU, row-major, and in no input's buffer."""
+    def _compute(self, inputs: list[Any], into: Sequence[Any] = ()) -> list[Any]:
+        """One tensor for each output: on the CPU, row-major, and in no input's buffer. Those of `into`, if
+        there are any: then the outputs are copied there, from wherever they are."""
         torch = self._torch
         before = torch.get_num_threads()
         if before != self._threads:
@@ -163,14 +168,21 @@ class TorchExecution:
                 elif self._program.writes:
                     given = self._copied(inputs)
                 results = self._program.flatten(self._program.call(self._module, given))
+                for each, spec in zip(results, self._outputs, strict=True):
+                    _check(each, spec)
+                if into:
+                    for place, each in zip(into, results, strict=True):
+                        _copy(each, place)
+                    return list(into)
                 places = {each.untyped_storage().data_ptr() for each in inputs}
-                return [
-                    _readable(each, spec, places) for each, spec in zip(results, self._outputs, strict=True)
-                ]
+                return [_readable(each, places) for each in results]
         except WasiNNError:
             raise
         except Exception as error:
-            raise runtime_error(f"torch: {torch_values.reason(error)}") from error
+            reason = f"torch: {torch_values.reason(error)}"
+            if self._device.startswith("cuda") and _is_lost():
+                raise LostDevice(f"the GPU is lost to this process until it starts anew; {reason}") from error
+            raise runtime_error(reason) from error
         finally:
             if before != self._threads:
                 torch.set_num_threads(before)
@@ -204,14 +216,7 @@ class TorchExecution:
             place.copy_(each)
         self._copies = []
 
-        def run() -> None:
-            results = self._compute(given)
-            for place, result in zip(wanted, results, strict=True):
-                if result.shape != place.shape or result.dtype != place.dtype:
-                    raise runtime_error("torch: an output is not of the shape and type that it declares")
-                place.copy_(result)
-
-        return run
+        return functools.partial(self._compute, given, wanted)
 
     def close(self) -> None:
         self._results = []
@@ -222,11 +227,20 @@ class TorchExecution:
         self._module = None
 
 
-def _readable(value: Any, spec: TensorSpec, places: set[int]) -> Any:
-    """An output as bytes that can be read: on the CPU, row-major, and in none of `places`.
+def _is_lost() -> bool:
+    """Whether CUDA is at its end in this process: after an assertion in a kernel, or a bad address, every
+    later call fails, this one too. After an error for want of memory none does."""
+    import torch
 
-    Raises WasiNNError for what is no such tensor.
-    """
+    try:
+        torch.cuda.synchronize()
+    except Exception:
+        return True
+    return False
+
+
+def _check(value: Any, spec: TensorSpec) -> None:
+    """Raises WasiNNError for an output that is no tensor that WASI-NN can carry."""
     import torch
 
     if not isinstance(value, torch.Tensor):
@@ -238,6 +252,17 @@ def _readable(value: Any, spec: TensorSpec, places: set[int]) -> Any:
             f"torch: the output {spec.name!r} is a tensor of {value.dtype}, {value.layout}, which WASI-NN "
             "cannot carry"
         )
+
+
+def _copy(value: Any, place: Any) -> None:
+    """Copies an output. Raises WasiNNError for one that is not what the model declares."""
+    if value.shape != place.shape or value.dtype != place.dtype:
+        raise runtime_error("torch: an output is not of the shape and type that it declares")
+    place.copy_(value)
+
+
+def _readable(value: Any, places: set[int]) -> Any:
+    """An output as bytes that can be read: on the CPU, row-major, and in none of `places`."""
     if not value.is_cpu:
         value = value.cpu()
     # A lazy minus (`imag` of a conjugate) is not in the bytes yet.

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from wasinn.backends.base import Bindable, Execution, Graph, Interruptible, Streaming
-from wasinn.errors import WasiNNError, runtime_error
+from wasinn.errors import LostDevice, WasiNNError, runtime_error
 from wasinn.graphs import messages
 from wasinn.graphs.channel import Arena, Channel
 from wasinn.graphs.messages import Layout, Shape, State
@@ -23,6 +26,12 @@ def as_error(error: BaseException) -> WasiNNError:
     if isinstance(error, MemoryError):
         return WasiNNError(ErrorCode.TOO_LARGE, "the worker process has too little memory for this")
     return runtime_error(f"{type(error).__name__}: {error}")
+
+
+def end_process(reason: str) -> NoReturn:
+    """Ends this process, which is of no more use, with last words: whoever waits for it is told them."""
+    print(reason, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 class Lines(logging.Handler):
@@ -60,6 +69,8 @@ class Context:
             message, files = self._channel.receive_with_files()
             try:
                 answer = self._answer(message[:1], message[1:], files)
+            except LostDevice as error:
+                end_process(error.reason)
             except BaseException as error:
                 answer = messages.encode_error(as_error(error))
             self._channel.send(answer)
