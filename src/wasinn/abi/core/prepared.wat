@@ -1,5 +1,5 @@
 ;; SPDX-License-Identifier: Apache-2.0
-;; What answers a served guest's calls in a prepared store, and calls the guest: docs/serving.md, "How a request is answered".
+;; What answers a served guest's calls in a prepared store, and calls the guest: runtime/prepared_store.py.
 ;;
 ;; An instance of this stands beside each fresh instance of the guest. It knows one course of events: one
 ;; graph is loaded by the name that is known, one context of it is opened, every input is set with the dims
