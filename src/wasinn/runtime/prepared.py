@@ -182,8 +182,8 @@ class Prepared:
             return None
         if size >= _MAX_REQUEST or get_ident() == threads.main_thread:  # where Ctrl-C may raise anywhere
             return None
-        if self._shared.registry.loaded(plan.layout.pattern.name) is not plan.loaded:
-            self.close()  # the graph was loaded anew
+        if not plan.holds:
+            self.close()  # the graph was unloaded, or loaded anew
             return None
         try:
             store = _all.take(self, plan)

@@ -16,6 +16,7 @@ import enum
 import logging
 import struct
 import time
+import weakref
 from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,6 @@ from wasinn.abi.core.prepared import Layout
 from wasinn.abi.core.state import InstanceState, put_result
 from wasinn.abi.core.trampoline import running
 from wasinn.backends.base import Bindable
-from wasinn.graphs.loader import LoadedGraph
 from wasinn.graphs.timing import Timing
 from wasinn.handles import is_of
 from wasinn.host import GuestHost, Shared
@@ -104,10 +104,16 @@ class Plan:
         self.module, self.stub, self.front, self.linker = map(
             capi.address_of, (guest.module, self._stub, self._front, self._linker)
         )
-        #: The graph as it was when the plan was made.
-        self.loaded: LoadedGraph | None = shared.registry.loaded(layout.pattern.name)
+        loaded = shared.registry.loaded(layout.pattern.name)
+        self._loaded = None if loaded is None else weakref.ref(loaded)
         #: The guest's exports that are called, and the stub's in the place of one that it lacks.
         self.initializes = "_initialize" in guest.functions
+
+    @property
+    def holds(self) -> bool:
+        """Whether the graph is the one of which the plan was made."""
+        loaded = self.shared.registry.loaded(self.layout.pattern.name)
+        return loaded is not None and self._loaded is not None and self._loaded() is loaded
 
 
 class PreparedStore:

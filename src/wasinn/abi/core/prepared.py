@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a prepared store is made of: the course of events that it knows, where things lie in its memory, and
-the module that a guest is linked to. `prepared.wat` is the other side, and runtime/prepared_store.py has both.
+the module that a guest is linked to. `prepared.wat` is the other side; runtime/prepared_store.py has both.
 """
 
 from __future__ import annotations
