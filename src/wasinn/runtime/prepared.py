@@ -164,9 +164,9 @@ class Prepared:
     def learn(self, instance: FiberInstance) -> None:
         """After it, while the instance is there."""
         state = instance.state
-        pattern = None
-        if state.noted is not None:
-            pattern = pattern_of(state.host, state.noted, self._surroundings)
+        if state.noted is None or state.noted.graph is None:
+            return  # it computed nothing: it refused the request, say
+        pattern = pattern_of(state.host, state.noted, self._surroundings)
         if pattern is None or self._stub is None:
             self._pause()
             return

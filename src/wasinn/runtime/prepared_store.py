@@ -329,14 +329,12 @@ class PreparedStore:
 
     def _bind(self) -> None:
         """Has the runtime read and write the store's own memory, if it can. What it was given lies there."""
-        execution = self._context.execution
-        layout = self._layout
-        graph = self._context.graph.graph
-        if (
-            self.batched is not None
-            or not is_of(execution, Bindable)
-            or not fixed(graph.inputs, graph.outputs)
-        ):
+        execution, layout = self._context.execution, self._layout
+        graph, contract = self._context.graph.graph, self._context.graph.bound
+        # What a contract says is held against every request, not only against a store's first.
+        if self.batched is not None or contract is not None or not fixed(graph.inputs, graph.outputs):
+            return
+        if not is_of(execution, Bindable):
             return
         assert isinstance(execution, Bindable)
         given = [each.dims if each is not None else None for each in layout.pattern.inputs]
