@@ -392,6 +392,10 @@ def test_what_is_wrong_in_a_grpc_request_is_said(codec: Any) -> None:
     refused(
         "has typed contents, and there are raw_input_contents", [b"1234"], contents={"fp32_contents": [1]}
     )
+    # Empty ones, which MLServer sends beside raw data, say nothing.
+    message = ModelInferRequest(raw_input_contents=[b"1234"])
+    message.inputs.add(name="x", datatype="FP32", shape=[1]).contents.SetInParent()
+    assert codec.request_from_message(message).inputs[0].data == b"1234"
     refused("FP32 is sent in fp32_contents, not in int_contents", contents={"int_contents": [1]})
     refused("FP32 [1] has 1 elements; fp32_contents has 2", contents={"fp32_contents": [1, 2]})
     refused("FP32 [1] has 1 elements; fp32_contents has 0")
@@ -482,3 +486,16 @@ def test_an_address_that_is_wrong(url: str, words: str) -> None:
         parse_address(url)
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_null_is_what_was_left_out() -> None:
+    """KServe's server writes every field of an answer."""
+    body = b"""{"model_name": "m", "model_version": null, "id": null, "parameters": null, "outputs": [
+        {"name": "y", "shape": [1], "datatype": "FP32", "parameters": null, "data": [2.0]}]}"""
+    answer = rest.decode_response(body, None)
+    assert (answer.model_name, answer.model_version, answer.id) == ("m", "", "")
+    assert [bytes(each.data) for each in answer.outputs] == [struct.pack("<f", 2.0)]
+    head = b"""{"model_name": "m", "outputs": [{"name": "y", "shape": [1], "datatype": "FP32", "data": null,
+        "parameters": {"binary_data_size": 4}}]}"""
+    answer = rest.decode_response(head + b"1234", len(head))
+    assert bytes(answer.outputs[0].data) == b"1234"

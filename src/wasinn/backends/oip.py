@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -30,6 +32,10 @@ from wasinn.spec import Encoding, Target
 from wasinn.tensors import Tensor, TensorSpec
 
 logger = logging.getLogger("wasinn.host")
+
+
+#: Of a request, so that its line is found in the other server's log; some servers fail without any.
+_process, _requests = uuid.uuid4().hex[:8], itertools.count(1)
 
 
 class OipBackend(Backend):
@@ -111,7 +117,7 @@ class OipExecution:
     def compute(self) -> None:
         graph = self._open()
         inputs = tuple(tensor for tensor in self._inputs if tensor is not None)
-        request = InferRequest(inputs, binary_output=True)
+        request = InferRequest(inputs, binary_output=True, id=f"{_process}-{next(_requests)}")
         try:
             response = retried(lambda: graph.client.infer(request, self._call), graph.retries, self._call)
         except WasiNNError as error:

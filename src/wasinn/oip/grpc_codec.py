@@ -107,7 +107,7 @@ def _tensors(what: str, given: Sequence[Any], raw: Sequence[bytes]) -> tuple[Wir
         if "shared_memory_region" in parameters:
             raise OipError(f"{what} {shown(name)}: shared memory is not supported; send the data itself")
         if raw:
-            if each.HasField("contents"):
+            if each.contents.ListFields():  # MLServer sends empty ones with raw data
                 raise OipError(f"{what} {shown(name)} has typed contents, and there are raw_{what}_contents")
             data = raw[index]
             check_data(what, name, datatype, shape, data)

@@ -171,12 +171,12 @@ def _tensors(what: str, given: list[Any], binary: memoryview | None) -> tuple[Wi
         size = parameters.get("binary_data_size")
         data: bytes | memoryview
         if size is not None:
-            data = _slice(what, name, size, binary, at, "data" in each)
+            data = _slice(what, name, size, binary, at, each.get("data") is not None)
             at += len(data)
             check_data(what, name, datatype, shape, data)
             # The size tells how this came, not what it is.
             parameters = {key: value for key, value in parameters.items() if key != "binary_data_size"}
-        elif "data" in each:
+        elif each.get("data") is not None:
             data = read_data(name, datatype, shape, each["data"])
         elif "shared_memory_region" in parameters:
             raise OipError(f"{what} {shown(name)}: shared memory is not supported; send the data itself")
@@ -225,14 +225,18 @@ def _requested(given: list[Any]) -> tuple[RequestedOutput, ...]:
 
 
 def _list(document: Mapping[str, Any], key: str, required: bool = False) -> list[Any]:
-    value = document.get(key, None if required else [])
+    value = document.get(key)
+    if value is None and not required:  # servers in Python write null for what they leave out
+        return []
     if type(value) is not list:
         raise OipError(f'"{key}" must be a list; got {"none" if value is None else shown(value)}')
     return value
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:
-    value = document.get(key, "")
+    value = document.get(key)
+    if value is None:
+        return ""
     if type(value) is not str:
         raise OipError(f'"{key}" must be a text; got {shown(value)}')
     return value
