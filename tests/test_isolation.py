@@ -573,7 +573,8 @@ def test_no_file_is_left_open_by_loads_that_fail(drive: MakeDriver) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         assert guest.load(b"nonsense")[0] == 2
-    assert len(os.listdir("/proc/self/fd")) == before
+    # What earlier tests left may go meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_an_instance_has_only_so_many_isolated_contexts(drive: MakeDriver) -> None:
