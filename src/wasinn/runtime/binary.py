@@ -63,7 +63,8 @@ class MemoryType:
 @dataclass
 class Outline:
     """What a module imports, its memories, and the type index of each of its functions, the imported
-    ones first. `import_kinds` has the kind of each import, and of a function the index of its type."""
+    ones first. `import_kinds` has the kind of each import, and of a function the index of its type; `tables`
+    is the number of its own."""
 
     imports: list[tuple[str, str]] = field(default_factory=list)
     import_kinds: list[tuple[str, int]] = field(default_factory=list)
@@ -71,6 +72,7 @@ class Outline:
     functions: list[int] = field(default_factory=list)
     imported_functions: int = 0
     imported_globals: int = 0
+    tables: int = 0
 
 
 def outline(module: bytes) -> Outline:
@@ -92,6 +94,8 @@ def outline(module: bytes) -> Outline:
             for _ in range(count):
                 memory, position = _read_memory(content, position)
                 result.memories.append(memory)
+        elif identifier == TABLE:
+            result.tables, _ = read_unsigned(content, 0)
     return result
 
 

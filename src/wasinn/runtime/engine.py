@@ -32,12 +32,13 @@ FUNCTIONS = (*witx.FUNCTIONS, *wasmedge.FUNCTIONS, *wamr.FUNCTIONS, *introspecti
 PROVIDED = {(function.module, function.name) for function in FUNCTIONS}
 MODULES = {module for module, _ in PROVIDED}
 
-#: Slots of the pool. A guest with the hot path takes three instances, two memories, two tables.
+#: Slots of the pool. A guest with the hot path takes three instances, two memories, two tables. What prepared
+#: stores hold between requests is nobody else's.
 _POOL = {
-    "total_core_instances": 3000,
-    "total_stacks": 1500,
-    "total_memories": 1500,
-    "total_tables": 3000,
+    "total_core_instances": 3000 + prepared_store.HELD_INSTANCES,
+    "total_stacks": 1500 + prepared_store.MAX_OPEN,
+    "total_memories": 1500 + prepared_store.HELD_MEMORIES,
+    "total_tables": 3000 + prepared_store.HELD_TABLES,
     "max_memories_per_module": 2,
     "max_tables_per_module": 8,
     "table_elements": 1 << 17,

@@ -103,6 +103,8 @@ class Guest:
         self.import_kinds = _function_imports(facts, binary.function_types(wasm))
         #: Of the largest memory at its start, in bytes.
         self.minimum_memory = max((memory.minimum for memory in facts.memories), default=0) * 65536
+        #: The number of its tables.
+        self.tables = facts.tables
         self._pre: wasmtime.InstancePre | None = None
         self.pre_address = 0
         self._fiber_pres: dict[bool, wasmtime.InstancePre] = {}

@@ -20,21 +20,19 @@ import wasmtime
 
 from wasinn.abi.core.noted import Noted
 from wasinn.abi.core.prepared import Kinds, Layout, Surroundings, can_be_prepared, pattern_of, stub_text
-from wasinn.errors import WasiNNError
 from wasinn.host import Shared
 from wasinn.runtime import threads
 from wasinn.runtime.fiber import FiberInstance
 from wasinn.runtime.guest import Guest
-from wasinn.runtime.lanes import begin, lanes_of_loop
+from wasinn.runtime.lanes import begin
 from wasinn.runtime.limits import Limits
-from wasinn.runtime.outcome import limit_passed
-from wasinn.runtime.prepared_store import Left, Plan, PreparedStore, Wait, Write
+from wasinn.runtime.outcome import GuestTrap, limit_passed
+from wasinn.runtime.prepared_store import MAX_OPEN, Plan, PreparedStore, Wait, Write
 from wasinn.runtime.wasi import World
 
 logger = logging.getLogger("wasinn.host")
 
-#: Prepared stores of the process that are open: each holds slots of the pool of instances.
-_MAX_OPEN = 32
+_MAX_OPEN = MAX_OPEN
 #: Requests that are answered in the ordinary way after a store was given up: twice as many each time.
 _FIRST_REST, _LAST_REST = 2, 4096
 #: Good answers after which an earlier failure counts no more.
@@ -54,19 +52,19 @@ class _All:
         #: Those that wait for a request, by whose they are.
         self._idle: dict[Prepared, list[PreparedStore]] = {}
 
-    def take(self, owner: Prepared, plan: Plan) -> PreparedStore:
-        """A store of `owner`. Raises Left where none is to be had, and as PreparedStore does."""
+    def take(self, owner: Prepared, plan: Plan) -> PreparedStore | None:
+        """A store of `owner`; None where all are in use. Raises as PreparedStore does."""
         with self._lock:
             waiting = self._idle.get(owner)
             if waiting:
                 return waiting.pop()
             old = self._oldest() if self._open >= _MAX_OPEN else None
             if old is None and self._open >= _MAX_OPEN:
-                raise Left("all prepared stores of the process are in use")
+                return None
             self._open += 1
-        if old is not None:
-            self.drop(old)
         try:
+            if old is not None:
+                self.drop(old)
             return PreparedStore(plan)
         except BaseException:
             with self._lock:
@@ -117,10 +115,12 @@ class Prepared:
         """`limits`: those of every request, but for the deadline."""
         self._guest = guest
         self._shared = shared
+        # As in runtime/wasi.py: who cannot read them is told that there are none.
+        arguments = world.arguments if "args_get" in guest.wasi_imports else ()
+        environment = world.environment if "environ_get" in guest.wasi_imports else {}
         self._surroundings = Surroundings(
-            tuple(each.encode() for each in world.arguments),
-            tuple(f"{name}={value}".encode() for name, value in world.environment.items()),
-            bool(world.directories),
+            tuple(each.encode() for each in arguments),
+            tuple(f"{name}={value}".encode() for name, value in environment.items()),
         )
         self._limits = limits
         imports = guest.import_kinds
@@ -131,6 +131,7 @@ class Prepared:
             and not guest.has_start
             and limits.fuel is None
             and shared.recording is None
+            and not world.directories  # which may be gone at any time, and a request fails then
         )
         self._stub: wasmtime.Module | None = None
         self._names: list[bytes] = []
@@ -164,8 +165,12 @@ class Prepared:
     def learn(self, instance: FiberInstance) -> None:
         """After it, while the instance is there."""
         state = instance.state
-        if state.noted is None or state.noted.graph is None:
-            return  # it computed nothing: it refused the request, say
+        if not self.learning or state.noted is None or state.noted.graph is None:
+            return  # another was faster; or it computed nothing: it refused the request, say
+        graph = state.noted.graph
+        loaded = None if graph.name is None else self._shared.registry.loaded(graph.name)
+        if loaded is not None and loaded.graph is not graph.graph:
+            return  # it was loaded anew meanwhile
         pattern = pattern_of(state.host, state.noted, self._surroundings)
         if pattern is None or self._stub is None:
             self._pause()
@@ -183,26 +188,31 @@ class Prepared:
         if size >= _MAX_REQUEST or get_ident() == threads.main_thread:  # where Ctrl-C may raise anywhere
             return None
         if not plan.holds:
-            self.close()  # the graph was unloaded, or loaded anew
+            self._unlearn()  # the graph was unloaded, or loaded anew
             return None
         try:
             store = _all.take(self, plan)
-        except (Left, WasiNNError):
+        except Exception as error:  # the ordinary way has a name for it
+            logger.debug("no prepared store for %s: %s", self._guest.name, error)
             self._pause()
+            return None
+        if store is None:
             return None
         try:
             if not store.begin(size, write):
                 await self._finish(store, deadline)
             answer = store.answer()
-        except Left as left:
-            logger.debug("%s is asked in the ordinary way: %s", self._guest.name, left)
+        except Exception as error:
             _all.drop(store)
+            if isinstance(error, GuestTrap):
+                raise
+            logger.debug("%s is asked in the ordinary way: %s", self._guest.name, error)
             self._pause()
             return None
         except BaseException:
             _all.drop(store)
             raise
-        if self._plan is plan:
+        if self._plan is plan and plan.holds:
             _all.put(self, store)
         else:
             _all.drop(store)
@@ -222,7 +232,7 @@ class Prepared:
                         await begin(store.batched)
                         code = store.take()
                     else:
-                        code = await lanes_of_loop().start_compute(store.in_lane(loop))
+                        code = await store.start_compute(loop)
                     done = store.go_on(code)
         except TimeoutError:
             raise limit_passed("deadline", Limits(deadline=deadline)) from None
@@ -233,9 +243,13 @@ class Prepared:
         self._good = 0
         self._rest = min(_FIRST_REST << min(self._failures, 16), _LAST_REST)
         if self._failures % _UNLEARNED == 0:
-            self.close()
+            self._unlearn()
 
-    def close(self) -> None:
-        """Frees the stores that wait; what is learned is forgotten."""
+    def _unlearn(self) -> None:
         self._plan = None
         _all.forget(self)
+
+    def close(self) -> None:
+        """Frees the stores that wait. What is asked from now on is answered in the ordinary way."""
+        self.possible = False
+        self._unlearn()

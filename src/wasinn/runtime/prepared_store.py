@@ -10,7 +10,6 @@ an instance of its own of the guest and of that module; to Python come only the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import enum
 import logging
@@ -33,6 +32,7 @@ from wasinn.backends.base import Bindable
 from wasinn.graphs.timing import Timing
 from wasinn.handles import is_of
 from wasinn.host import GuestHost, Shared
+from wasinn.runtime.lanes import lanes_of_loop
 from wasinn.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -40,13 +40,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("wasinn.host")
 
-#: Instances of the guest that one store serves, and bytes of their memories: they go only with the store.
+#: Instances of the guest that one store serves, or tables of theirs, and bytes of their memories: they go
+#: with the store alone.
 _MAX_INSTANCES, _MAX_BYTES = 16, 8 << 20
 #: Instances (two a request, and the stub), tables and memories of a store.
-_MOST = 2 * _MAX_INSTANCES + 2, 8 * _MAX_INSTANCES + 8, _MAX_INSTANCES + 2
+_MOST = 2 * _MAX_INSTANCES + 2, _MAX_INSTANCES + 2, _MAX_INSTANCES + 2
+#: Prepared stores of the process that are open, and what they hold of the pool of instances.
+MAX_OPEN = 32
+HELD_INSTANCES, HELD_TABLES, HELD_MEMORIES = (MAX_OPEN * each for each in _MOST)
 _NO_LIMIT = -1
 #: Ticks that a guest may run for. More is for a fiber, which lets others run.
 _TICKS = 2
+#: The backends whose contexts remember nothing of a compute in the next: what other models do is theirs.
+_FORGETFUL = {"onnxruntime", "tract"}
 #: Computes after which a runtime is known to do what it says of its shapes, as on the hot path.
 _LEARNED = 2
 
@@ -108,6 +114,7 @@ class Plan:
         self._loaded = None if loaded is None else weakref.ref(loaded)
         #: The guest's exports that are called, and the stub's in the place of one that it lacks.
         self.initializes = "_initialize" in guest.functions
+        self.instances = _MAX_INSTANCES // max(guest.tables, 1)
 
     @property
     def holds(self) -> bool:
@@ -120,19 +127,24 @@ class PreparedStore:
     """One of them. Used by one request at a time, on one event loop's thread, but for `compute`."""
 
     def __init__(self, plan: Plan) -> None:
-        """Raises WasiNNError where the graph opens no context."""
+        """Raises WasiNNError where the graph opens no context, Left where it is not the plan's any more."""
         self._plan = plan
         self._layout = plan.layout
         self._host = GuestHost(plan.shared)
         self._state = InstanceState(self._host, plan.guest.name)
         self._state.run = self
-        self._host.init_execution_context(self._host.load_by_name(plan.layout.pattern.name))
-        self._context = self._host.context(0)
-        self._timing = self._context.graph.timing
-        #: What can be begun, if the graph batches.
-        self.batched: Any = getattr(self._context.execution, "batched", None)
+        graph = self._host.load_by_name(plan.layout.pattern.name)
+        if not plan.holds:
+            raise Left("the graph was loaded anew")
         self._bound: Callable[[], object] | None = None
         self._computed = 0
+        self._open_context(graph)
+        handle = self._context.graph
+        self._timing = handle.timing
+        #: What can be begun, if the graph batches.
+        self.batched: Any = getattr(self._context.execution, "batched", None)
+        #: Whether each request needs a context of its own.
+        self._remembers = self.batched is None and handle.backend not in _FORGETFUL
         #: Says to wasmtime that the compute is done.
         self.flag = Flag()
         self.waits: Wait | None = None
@@ -169,6 +181,10 @@ class PreparedStore:
         plan.hold_signals()
         if not self._store:
             self._open()
+        if self._remembers and self._computed:
+            self._host.finalize_execution_context(self._number)
+            self._computed = 0
+            self._open_context(0)
         self._write = write
         store, guest, front, get = self._wasm, self._guest_at, self._front_at, capi.instance_export_get
         working.add(self)
@@ -219,7 +235,7 @@ class PreparedStore:
         working.discard(self)
         self._instances += 1
         self._bytes += size
-        if self._instances >= _MAX_INSTANCES or self._bytes > _MAX_BYTES:
+        if self._instances >= self._plan.instances or self._bytes > _MAX_BYTES:
             self._delete()
         return answer
 
@@ -303,15 +319,15 @@ class PreparedStore:
     def take(self) -> int:
         """Computes on the inputs that are set, or takes the result of a batch; 0 if all is well."""
         try:
-            self._host.compute(0)
+            self._computed += 1
+            self._host.compute(self._number)
             layout = self._layout
             for index, size in enumerate(layout.pattern.outputs):
-                if size:
-                    data = self._host.output(0, index).data
+                if size is not None:  # one without a value nobody reads here
+                    data = self._host.output(self._number, index).data
                     if len(data) != size:
                         return 1
                     self._view(layout.outputs[index], size)[:] = data
-            self._computed += 1
             if self._computed == _LEARNED:
                 self._bind()
             return 0
@@ -332,9 +348,9 @@ class PreparedStore:
         execution, layout = self._context.execution, self._layout
         graph, contract = self._context.graph.graph, self._context.graph.bound
         # What a contract says is held against every request, not only against a store's first.
-        if self.batched is not None or contract is not None or not fixed(graph.inputs, graph.outputs):
+        if self.batched is not None or self._remembers or contract is not None:
             return
-        if not is_of(execution, Bindable):
+        if not is_of(execution, Bindable) or not fixed(graph.inputs, graph.outputs):
             return
         assert isinstance(execution, Bindable)
         given = [each.dims if each is not None else None for each in layout.pattern.inputs]
@@ -375,11 +391,7 @@ class PreparedStore:
                 at = self._front_imports + index * capi.EXTERN_SIZE
                 capi.linker_get(plan.linker, store, b"host", 4, name, len(name), at)
         except wasmtime.WasmtimeError as error:
-            self._delete()
             raise Left(str(error)) from error
-        except BaseException:
-            self._delete()
-            raise
         self._own = capi.memory_data(store, self._own_at)
         self._layout.write(self._own)
         if self._bound is not None:
@@ -410,19 +422,29 @@ class PreparedStore:
         self._bound = None
         self._state.run = None
 
-    def in_lane(self, loop: asyncio.AbstractEventLoop) -> Callable[[], int]:
-        """`compute` for another thread."""
-        self._computing = True
+    def start_compute(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
+        """Has `compute` made in a lane of the loop, on whose thread this is called."""
 
         def compute() -> int:
             code = self.compute()
             self._computing = False
             if self._given_up:
-                with contextlib.suppress(RuntimeError):  # the loop is closed
+                try:
                     loop.call_soon_threadsafe(self.close)
+                except RuntimeError:  # the loop is closed: nobody else does it
+                    self.close()
             return code
 
-        return compute
+        self._computing = True
+        try:
+            return lanes_of_loop().start_compute(compute)
+        except BaseException:  # no more threads in this system
+            self._computing = False
+            raise
+
+    def _open_context(self, graph: int) -> None:
+        self._number = self._host.init_execution_context(graph)
+        self._context = self._host.context(self._number)
 
 
 def define(linker: int, types: capi.FunctionTypes, keep: list[Any]) -> None:

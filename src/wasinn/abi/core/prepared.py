@@ -25,12 +25,14 @@ _INPUT_SIZE = 64
 _OUTPUTS = 2064
 _OUTPUT = struct.Struct("<2I")
 _CONSTANTS = 2192
-_CONSTANT = struct.Struct("<5I")
+_CONSTANT = struct.Struct("<4I")
 _LIST = struct.Struct("<2I")
 _BUFFERS = 4096
 _ALIGN = 64
 _MAX_PORTS, _MAX_RANK = 16, 8
 _CODES = range(32)
+#: In the place of the bytes of an output that has no value.
+_NO_VALUE = 0xFFFFFFFF
 #: Bytes of all buffers of a store.
 _MAX_BYTES = 16 << 20
 
@@ -68,21 +70,20 @@ class Given:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What WASI tells the guest: its arguments, its environment, and whether it has directories."""
+    """What WASI tells a guest without directories: its arguments, and its environment."""
 
     arguments: tuple[bytes, ...]
     environment: tuple[bytes, ...]
-    directories: bool
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A course of events: the graph's name, its inputs by index (None: not set), the bytes of its outputs;
-    and what the guest may ask for."""
+    """A course of events: the graph's name, its inputs by index (None: not set), the bytes of its outputs
+    (None: without a value); and what the guest may ask for."""
 
     name: str
     inputs: tuple[Given | None, ...]
-    outputs: tuple[int, ...]
+    outputs: tuple[int | None, ...]
     metadata: bytes
     surroundings: Surroundings
 
@@ -127,7 +128,7 @@ class Layout:
         self._lists = pattern.surroundings.arguments, pattern.surroundings.environment
         self.size = _BUFFERS
         self.inputs = [self._buffer(0 if each is None else each.size) for each in pattern.inputs]
-        self.outputs = [self._buffer(size) for size in pattern.outputs]
+        self.outputs = [self._buffer(size or 0) for size in pattern.outputs]
         self.metadata = self._buffer(len(pattern.metadata))
         self.texts = [self._buffer(_LIST.size + sum(map(len, each)) + len(each)) for each in self._lists]
         #: Bytes of all inputs.
@@ -153,9 +154,10 @@ class Layout:
                     space, entry, each.codes, len(each.dims), each.size, self.inputs[index], *dims
                 )
         for index, size in enumerate(pattern.outputs):
-            _OUTPUT.pack_into(space, base + _OUTPUTS + _OUTPUT.size * index, size, self.outputs[index])
-        text, directories = pattern.metadata, pattern.surroundings.directories
-        _CONSTANT.pack_into(space, base + _CONSTANTS, len(text), self.metadata, *self.texts, directories)
+            shown = _NO_VALUE if size is None else size
+            _OUTPUT.pack_into(space, base + _OUTPUTS + _OUTPUT.size * index, shown, self.outputs[index])
+        text = pattern.metadata
+        _CONSTANT.pack_into(space, base + _CONSTANTS, len(text), self.metadata, *self.texts)
         space[base + self.metadata : base + self.metadata + len(text)] = text
         for start, texts in zip(self.texts, self._lists, strict=True):
             joined = b"".join(each + b"\0" for each in texts)

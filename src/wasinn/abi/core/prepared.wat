@@ -12,9 +12,8 @@
 ;;     16  the graph's name
 ;;   1040  input entries (64 bytes each): u32 one bit for each type code that is taken, u32 rank, u32 bytes,
 ;;         u32 address of the buffer, u32 dims[8]
-;;   2064  output entries (8 bytes each): u32 bytes, u32 address of the buffer
-;;   2192  u32 bytes of the metadata, u32 its address, u32 address of the arguments, u32 of the environment,
-;;         u32 whether the guest has directories
+;;   2064  output entries (8 bytes each): u32 bytes (2^32 - 1 of one that has no value), u32 address of the buffer
+;;   2192  u32 bytes of the metadata, u32 its address, u32 address of the arguments, u32 of the environment
 ;;   4096  buffers, the metadata, and texts: u32 number, u32 bytes, then each with a zero behind it
 (module
   (type $load_by_name (func (param i32 i32 i32) (result i32)))
@@ -38,6 +37,8 @@
   (global $loaded (mut i32) (i32.const 0))
   (global $opened (mut i32) (i32.const 0))
   (global $set (mut i32) (i32.const 0))
+  ;; The inputs that the host has not seen yet: it may refuse one for what it holds, and who gave it is told so.
+  (global $unseen (mut i32) (i32.const 0))
   (global $ready (mut i32) (i32.const 0))
   ;; Instantiating this patches the stub's table: the guest beside it calls these.
   (elem (i32.const 0) func $load_by_name $init_execution_context $set_input $compute $get_output
@@ -49,7 +50,8 @@
     (call $initialize)
     (local.set $at (call $alloc (local.get $size)))
     (call $ends (call $fill (local.get $at) (local.get $size)))
-    (call $handle (local.get $at) (local.get $size)))
+    (call $handle (local.get $at) (local.get $size))
+    (call $ends (global.get $unseen)))
 
   ;; Ends it all if the condition holds.
   (func $ends (param $condition i32)
@@ -61,6 +63,17 @@
       (i64.gt_u
         (i64.add (i64.extend_i32_u (local.get $pointer)) (i64.extend_i32_u (local.get $length)))
         (i64.shl (i64.extend_i32_u (memory.size $guest)) (i64.const 16)))))
+
+  ;; The same for numbers of WASI's, which wants them aligned.
+  (func $aligned (param $pointer i32) (param $length i32)
+    (call $ends (i32.and (local.get $pointer) (i32.const 3)))
+    (call $inside (local.get $pointer) (local.get $length)))
+
+  ;; Ends it all if two ranges overlap: what is there in the end says who wrote last.
+  (func $apart (param $one i32) (param $length i32) (param $other i32) (param $other_length i32)
+    (call $ends (i32.or
+      (i32.lt_u (i32.sub (local.get $one) (local.get $other)) (local.get $other_length))
+      (i32.lt_u (i32.sub (local.get $other) (local.get $one)) (local.get $length)))))
 
   (func $load_by_name (type $load_by_name) (param $name i32) (param $length i32) (param $out i32) (result i32)
     (local $i i32)
@@ -129,14 +142,15 @@
   (func $environ_get (type $texts) (param $pointers i32) (param $buffer i32) (result i32)
     (call $texts (i32.load $own (i32.const 2204)) (local.get $pointers) (local.get $buffer)))
 
-  ;; The first one that is no directory ends a guest's search for them, which every libc makes at its start.
+  ;; There are no directories, for which every libc searches at its start.
   (func $fd_prestat_get (type $texts) (param $fd i32) (param $out i32) (result i32)
-    (call $ends (i32.or (i32.lt_u (local.get $fd) (i32.const 3)) (i32.load $own (i32.const 2208))))
+    (call $ends (i32.lt_u (local.get $fd) (i32.const 3)))
     (i32.const 8)) ;; EBADF
 
   (func $sizes (param $list i32) (param $number i32) (param $bytes i32) (result i32)
-    (call $inside (local.get $number) (i32.const 4))
-    (call $inside (local.get $bytes) (i32.const 4))
+    (call $aligned (local.get $number) (i32.const 4))
+    (call $aligned (local.get $bytes) (i32.const 4))
+    (call $apart (local.get $number) (i32.const 4) (local.get $bytes) (i32.const 4))
     (i32.store $guest (local.get $number) (i32.load $own (local.get $list)))
     (i32.store $guest (local.get $bytes) (i32.load $own offset=4 (local.get $list)))
     (i32.const 0))
@@ -146,8 +160,10 @@
     (local.set $number (i32.load $own (local.get $list)))
     (local.set $bytes (i32.load $own offset=4 (local.get $list)))
     (local.set $list (i32.add (local.get $list) (i32.const 8)))
-    (call $inside (local.get $pointers) (i32.shl (local.get $number) (i32.const 2)))
+    (call $aligned (local.get $pointers) (i32.shl (local.get $number) (i32.const 2)))
     (call $inside (local.get $buffer) (local.get $bytes))
+    (call $apart (local.get $pointers) (i32.shl (local.get $number) (i32.const 2))
+      (local.get $buffer) (local.get $bytes))
     (memory.copy $guest $own (local.get $buffer) (local.get $list) (local.get $bytes))
     (block $done
       (loop $next
@@ -164,8 +180,11 @@
 
   (func $set_input (type $set_input) (param $context i32) (param $index i32) (param $tensor i32) (result i32)
     (local $entry i32) (local $dims i32) (local $rank i32) (local $i i32) (local $data i32) (local $length i32)
+    (local $bit i32)
     (call $is_open (local.get $context))
     (call $ends (i32.ge_u (local.get $index) (i32.load $own (i32.const 4))))
+    (local.set $bit (i32.shl (i32.const 1) (local.get $index)))
+    (call $ends (i32.and (global.get $unseen) (local.get $bit)))
     (call $inside (local.get $tensor) (i32.const 20))
     (local.set $entry (i32.add (i32.const 1040) (i32.shl (local.get $index) (i32.const 6))))
     (call $ends (i32.ge_u (i32.load8_u $guest offset=8 (local.get $tensor)) (i32.const 32)))
@@ -189,7 +208,8 @@
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (br $next)))
     (memory.copy $own $guest (i32.load $own offset=12 (local.get $entry)) (local.get $data) (local.get $length))
-    (global.set $set (i32.or (global.get $set) (i32.shl (i32.const 1) (local.get $index))))
+    (global.set $set (i32.or (global.get $set) (local.get $bit)))
+    (global.set $unseen (i32.or (global.get $unseen) (local.get $bit)))
     (global.set $ready (i32.const 0))
     (i32.const 0))
 
@@ -198,6 +218,7 @@
     (call $ends (i32.ne (global.get $set) (i32.load $own (i32.const 12))))
     (global.set $ready (i32.const 0))
     (call $ends (call $run (local.get $context)))
+    (global.set $unseen (i32.const 0))
     (global.set $ready (i32.const 1))
     (i32.const 0))
 
