@@ -149,13 +149,13 @@ def write_mlp(path: Path) -> None:
 
 
 def write_cnn(path: Path) -> None:
-    """Convolutions of 64 channels on a picture of 64x64: some milliseconds for an input of 48 KB."""
+    """Convolutions of 64 channels on a picture of 76x76: some 6 ms for an input of 69 KB."""
     layers = Layers()
     x = layers.conv("x", 3, 64, 3)
     for _ in range(3):
         x = layers.conv(x, 64, 64, 3)
     layers.node("Flatten", layers.node("GlobalAveragePool", x))
-    layers.write(path, [1, 3, 64, 64], [1, 64])
+    layers.write(path, [1, 3, 76, 76], [1, 64])
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ MODELS: dict[str, Model] = {
     "tiny": Model(write_tiny, Ports((1, 16), 4 * 4)),
     "squeezenet": Model(write_squeezenet, Ports((1, 3, 224, 224), 4 * 1000)),
     "relu": Model(write_relu, Ports((1, 3, 1024, 1024), 4 * 3 * 1024 * 1024)),
-    "cnn": Model(write_cnn, Ports((1, 3, 64, 64), 4 * 64)),
+    "cnn": Model(write_cnn, Ports((1, 3, 76, 76), 4 * 64)),
     "mlp": Model(write_mlp, Ports((1, 784), 4 * 10)),
 }
 

@@ -102,7 +102,7 @@ class Plan:
         self.engine = engine.address
         self.ticker = engine.ticker
         #: What the guest's turns take, and whether short ones may keep the interpreter's lock: a ticker that
-        #: is a thread of Python's needs it.
+        #: is a thread of Python's needs it. (Where computes are long, lanes wait for it as well.)
         self.turns = Timing()
         self.keeps = engine.ticker.native
         self.hold_signals = engine.trap_signals.hold
@@ -246,7 +246,8 @@ class PreparedStore:
         before = running.get(thread)
         running[thread] = self._state
         try:
-            poll = fiber_calls.future_poll_short if turns.quick and plan.keeps else fiber_calls.future_poll
+            short = turns.quick and self._timing.quick and plan.keeps
+            poll = fiber_calls.future_poll_short if short else fiber_calls.future_poll
             start = time.perf_counter()
             done = poll(self._future)
             turns.add(time.perf_counter() - start)
