@@ -307,15 +307,7 @@ class GuestHost:
 
     def give_input(self, found: Context, index: int, spec: TensorSpec, tensor: Tensor) -> None:
         """`set_input` for who has looked the context and the port up already."""
-        if 0 in tensor.dims and element_count([dim or 1 for dim in tensor.dims]) >= 1 << 62:
-            raise invalid_argument(f"dims {format_dims(tensor.dims)} are too large, also for no elements")
-        if not spec.any_size:
-            tensor = fit(spec, tensor)
-        elif not spec.any_type and tensor.type is not spec.type and tensor.type is not spec.type.wire:
-            raise invalid_argument(f"wanted {spec.type.label}, got {tensor}")
-        elif spec.dims is None and element_count(tensor.dims) * tensor.type.size != len(tensor.data):
-            # Guests give a prompt the dims [1], whatever its length.
-            tensor = Tensor((len(tensor.data) // tensor.type.size,), tensor.type, tensor.data)
+        tensor = passed_on(spec, tensor)
         size, before = len(tensor.data), found.sizes[index]
         if size != before:
             self._account(found, index, size)
@@ -488,6 +480,20 @@ def metadata_of(handle: GraphHandle) -> bytes:
         if not handle.configurable:  # what options may change is asked for anew
             handle.told[handle.name] = told
     return told
+
+
+def passed_on(spec: TensorSpec, tensor: Tensor) -> Tensor:
+    """A guest's tensor as a backend gets it for the port `spec`. Raises WasiNNError (invalid_argument)."""
+    if 0 in tensor.dims and element_count([dim or 1 for dim in tensor.dims]) >= 1 << 62:
+        raise invalid_argument(f"dims {format_dims(tensor.dims)} are too large, also for no elements")
+    if not spec.any_size:
+        return fit(spec, tensor)
+    if not spec.any_type and tensor.type is not spec.type and tensor.type is not spec.type.wire:
+        raise invalid_argument(f"wanted {spec.type.label}, got {tensor}")
+    if spec.dims is None and element_count(tensor.dims) * tensor.type.size != len(tensor.data):
+        # Guests give a prompt the dims [1], whatever its length.
+        return Tensor((len(tensor.data) // tensor.type.size,), tensor.type, tensor.data)
+    return tensor
 
 
 #: Each takes files of the host's, which has a thousand or so.
