@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import json
 import logging
 import subprocess
@@ -734,6 +735,7 @@ def test_a_closed_graph_leaves_no_model() -> None:
     def mapped() -> int:
         return Path("/proc/self/maps").read_text().count("wasinn-model")
 
+    gc.collect()  # what earlier tests left may go meanwhile
     before = mapped()
     assert before
     execution = opened(graph, GREEDY)
